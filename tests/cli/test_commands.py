@@ -246,7 +246,9 @@ def test_list(capsys):
             "--export: got 'megatorn'; did you mean 'megatron'? "
             "known: megatron, pytorch, torchtitan",
         ),
-        ("scale --base X --target X", "--optimizer: is missing; see `translimit scale --help`"),
+        ("scale --base X", "--target: is missing; see `translimit scale --help`"),
+        ("scale --base X --target X", "--optimizer: is missing; pass one of sgd, momentum, adam"),
+        ("predict", "CONFIG: is missing; pass a config.json, a name as gpt2, or sizes as heads=12"),
         (
             "scale --alpha-b 1",
             "--alpha-b: is not an option of `translimit scale`; did you mean '--alpha",

@@ -123,6 +123,9 @@ def test_simulated_networks_tell_width_and_spread_of_every_curve() -> None:
     assert last
     overlap = told.curves["overlap"]
     assert f"{overlap.networks[-1]:.3f} ± {overlap.spread[-1]:.3f}" in text
+    _, last, notebook = told._repr_html_().rpartition("Simulated networks of this width")
+    assert last
+    assert f"<td>{overlap.networks[-1]:.3f} ± {overlap.spread[-1]:.3f}</td>" in notebook
     with pytest.raises(ArgumentError, match="networks"):
         predict(TWIN, networks=1)
 
@@ -180,7 +183,16 @@ def test_what_it_says(twin) -> None:
     assert repr(twin).startswith(f"Prediction({twin.reading.family}: ")
     assert str(twin.collapse) in repr(twin)
     assert len(repr(twin)) < 200
-    assert len(twin.plot().axes) >= 7
+    figure = twin.plot()
+    assert len(figure.axes) >= 7
+    weights = figure.axes[-1]
+    legend = weights.get_legend()
+    assert legend is not None
+    figure.draw_without_rendering()
+    # Many names stand above the axes, and no two lines look alike.
+    assert legend.get_window_extent().y0 >= weights.get_window_extent().y1
+    looks = [(line.get_color(), line.get_marker()) for line in weights.get_lines()]
+    assert len(set(looks)) == len(looks) > 6
 
 
 def test_shares_and_entropies_are_shares(twin) -> None:

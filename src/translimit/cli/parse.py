@@ -84,7 +84,7 @@ def _refusal(command: str, box: str) -> ConfigError:
         known = [one for one in known if one != "None"]
         return ConfigError(choice[2], f"got {choice[1]!r}", nearest(choice[1], known))
     if absent := re.match(r"Missing from translimit \w[\w-]*: (--[\w-]+)", problem):
-        return ConfigError(absent[1], "is missing", advice)
+        return ConfigError(absent[1], "is missing", _choices(command, absent[1]) or advice)
     if missing := re.match(r"Missing value for argument '(--.*?)'", problem):
         several = re.search(r"Expected ([2-9]) values", problem)
         problem = f"has fewer than {several[1]} values" if several else "has no value"
@@ -103,7 +103,7 @@ def _refusal(command: str, box: str) -> ConfigError:
     if "FACTORY" in problem:
         return ConfigError("FACTORY", "is missing", "write module:function")
     if "CONFIG" in problem:
-        remedy = "pass a config.json, or a file of our own format"
+        remedy = "pass a config.json, a name as gpt2, or sizes as heads=12,head_dim=64,layers=12"
         if command == "dmft":
             remedy = "pass a .toml or .json file; `translimit example dmft.toml` writes one"
         return ConfigError("CONFIG", "is missing", remedy)
@@ -118,6 +118,18 @@ def _options(command: str) -> list[str]:
     hints = typing.get_type_hints(kind, include_extras=True)
     named = (_typed(name, hint) for name, hint in hints.items() if not _positional(hint))
     return ["--help", *(f"--{name.replace('_', '-')}" for name in named)]
+
+
+def _choices(command: str, option: str) -> str:
+    """What an option takes, where that is a few words; else nothing."""
+    hints = typing.get_type_hints(COMMANDS[command])
+    own = (hint for name, hint in hints.items() if f"--{name.replace('_', '-')}" == option)
+    told = next((typing.get_args(hint) for hint in own if _is_literal(hint)), ())
+    return f"pass one of {', '.join(told)}" if told else ""
+
+
+def _is_literal(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Literal
 
 
 def _typed(name: str, hint: Any) -> str:

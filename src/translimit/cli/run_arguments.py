@@ -21,7 +21,9 @@ class ListCommand:
     """
 
     experiments: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[EXPERIMENT ...]", help_behavior_hint=""),
     ] = ()
     """Names; their claims are told for every preset, and what a preset leaves out."""
     paper: Annotated[str, tyro.conf.arg(metavar="PAPER", help_behavior_hint="")] = ""

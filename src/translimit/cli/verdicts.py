@@ -63,8 +63,7 @@ def prediction_verdict(prediction: Prediction) -> str:
     held = [label for label in prediction.labels if label.holds]
     if not held:
         return f"nothing to look out for at initialisation; {prediction.collapse}"
-    told = "; ".join(f"{label.name} ({label.says})" for label in held)
-    return f"look out for {told}"
+    return "look out for " + "; ".join(f"{label.name}: {label.says}" for label in held)
 
 
 def scale_verdict(made: Rules, lr: float | None = None) -> str:

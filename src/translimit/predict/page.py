@@ -27,6 +27,8 @@ COLUMNS = (
     ("entropy", "entropy", ".3f"),
     ("gradient", "gradient", ".3g"),
 )
+#: Above the second table, where networks were simulated.
+SIMULATED = "Simulated networks of this width: mean ± deviation from network to network"
 #: Layers of a deep stack that the text shows at most; the JSON holds all.
 ROWS = 26
 
@@ -58,7 +60,7 @@ def as_text(prediction: Answer) -> str:
     parts += ["", f"By level and layer, ± one standard error of {of}"]
     parts += list(_table(prediction, _cell))
     if prediction.curves["overlap"].networks:
-        parts += ["", "Simulated networks of this width: mean ± deviation from network to network"]
+        parts += ["", SIMULATED]
         parts += list(_table(prediction, _simulated))
     if "gradient" in prediction.curves:
         parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
@@ -87,21 +89,27 @@ def as_html(prediction: Answer) -> str:
         prediction: the answer.
     """
     reading = prediction.reading
+    labels = "".join(f"<li>{html.escape(_label(one))}</li>" for one in prediction.labels)
+    told = (
+        f"<p><b>{html.escape(reading.family)}</b>: {len(reading.stack.layers)} layers, width "
+        f"{reading.stack.dim}; {html.escape(prediction.source)}</p>"
+        f"<ul>{labels}</ul>{_rows(prediction, _cell)}"
+    )
+    if prediction.curves["overlap"].networks:
+        told += f"<p>{SIMULATED}</p>{_rows(prediction, _simulated)}"
+    return told
+
+
+def _rows(prediction: Answer, told: Callable[[Curve, int, str], str]) -> str:
+    """The table by level, as HTML."""
     names = [one for one in COLUMNS if one[0] in prediction.curves]
     head = "".join(f"<th>{heading}</th>" for _, heading, _ in names)
     rows = []
-    for level in _shown(len(reading.stack.layers) + 1):
-        cells = "".join(
-            f"<td>{html.escape(_cell(prediction.curves[name], level, form))}</td>"
-            for name, _, form in names
-        )
-        rows.append(f"<tr><td>{level}</td>{cells}</tr>")
-    labels = "".join(f"<li>{html.escape(_label(one))}</li>" for one in prediction.labels)
-    return (
-        f"<p><b>{html.escape(reading.family)}</b>: {len(reading.stack.layers)} layers, width "
-        f"{reading.stack.dim}; {html.escape(prediction.source)}</p>"
-        f"<ul>{labels}</ul><table><tr><th>level</th>{head}</tr>{''.join(rows)}</table>"
-    )
+    for level in _shown(len(prediction.reading.stack.layers) + 1):
+        cells = (told(prediction.curves[name], level, form) for name, _, form in names)
+        row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        rows.append(f"<tr><td>{level}</td>{row}</tr>")
+    return f"<table><tr><th>level</th>{head}</tr>{''.join(rows)}</table>"
 
 
 def _table(prediction: Answer, told: Callable[[Curve, int, str], str]) -> Iterator[str]:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.figures import COLOURS, INK, PATTERNS, Band, Chart, ChartAxis, Level, Line, Mark
+from translimit.figures import (
+    COLOURS,
+    INK,
+    PATTERNS,
+    SHAPES,
+    Band,
+    Chart,
+    ChartAxis,
+    Level,
+    Line,
+    Mark,
+)
 from translimit.predict.curves import Curve
 
 if TYPE_CHECKING:
@@ -100,7 +111,9 @@ def _chart(
         if log:
             below = np.maximum(below, shown / 10)
         marks.append(Band(x, below, above, colour, opacity=0.18))
-        marks.append(Line(x, shown, colour, name, dash))
+        # Colours come around again: from the seventh on a line has a shape besides.
+        shape = SHAPES[place // len(COLOURS) - 1] if place >= len(COLOURS) else ""
+        marks.append(Line(x, shown, colour, name, dash, shape=shape))
     by = next(iter(curves.values())).by
     return Chart(
         alt=f"{label} by {by}.",
