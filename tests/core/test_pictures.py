@@ -59,3 +59,25 @@ def test_every_prediction_has_a_colour_of_its_own():
     assert len(colours) == len(set(colours)) == 12
     light = [sum(colour) for colour in colours]
     assert light == sorted(light)  # from dark to light in the order of the targets
+
+
+def test_few_targets_have_a_colour_and_a_dash_each():
+    targets = np.where(np.arange(10) % 3 == 0, -1.0, 1.0)
+    values = np.linspace(0.0, 1.0, 4)[:, None] * targets
+    data = xarray.Dataset(
+        {
+            "predictions": (("time", "input"), values),
+            "stderr": (("time", "input"), np.zeros_like(values)),
+            "targets": ("input", targets),
+        },
+        coords={"time": np.arange(4)},
+    )
+    ax = plot_predictions(data)
+    told = [one.get_text() for one in ax.get_legend().get_texts()]
+    assert told == ["target -1", "target 1", "targets"]
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 4]
+    looks = {(line.get_color(), line.get_linestyle()) for line in curves}
+    assert len(curves) == 10
+    assert len(looks) == 2
+    ends = {line.get_color(): float(line.get_ydata()[-1]) for line in curves}
+    assert sorted(ends.values()) == [-1.0, 1.0]

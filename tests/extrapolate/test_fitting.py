@@ -194,6 +194,7 @@ def test_labelled_arrays_and_pictures():
     last = fit(Curves.from_arrays({"layers": [2, 3, 4, 6]}, single, [100]))
     assert last.plot().get_xlabel() == "1 / layers"
     assert "<table>" in fitted._repr_html_()
+    assert "data:image/png" in fitted._repr_html_()
 
 
 def test_paired_seeds_give_smaller_errors_than_unpaired_ones():

@@ -125,6 +125,11 @@ def test_the_first_crossing_is_that_of_the_whole_chain():
     expected = np.where(crossed.any(axis=1), crossed.argmax(axis=1), np.nan)
     np.testing.assert_array_equal(found, expected)
     assert 0 < np.isnan(found).sum() < 20
+    paths = one.simulate_overlaps(start, replicas=20, key=key, save_every=1)
+    between = paths.collapse_time(0.4)  # on the line between layers
+    np.testing.assert_array_equal(np.ceil(between), np.where(np.isnan(found), np.inf, found))
+    assert paths.clusters(np.pi / 3).shape == means.shape
+    assert (paths.clusters(np.pi / 3)[:, 0] == 6).all()  # orthogonal at the start
     assert (one.first_crossing(start, -0.1, replicas=20, key=key) == 0).all()
     with pytest.raises(ArgumentError, match="one token"):
         one.first_crossing(np.eye(1), 0.4, key=key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from translimit.core import JsonObject
+from translimit.core import JsonObject, small_picture
 from translimit.extrapolate.collapsing import Collapse, collapse
 from translimit.extrapolate.drawing import plot_extrapolation
 from translimit.extrapolate.fitted import Fitted
@@ -97,7 +97,7 @@ class Extrapolation(Fitted):
         return plot_extrapolation(self, self.at(sizes) if sizes else self.infinite, ax)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self) + small_picture(self.plot().figure, "curves of the runs")
 
     def __str__(self) -> str:
         return as_text(self)

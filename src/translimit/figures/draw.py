@@ -25,6 +25,8 @@ from translimit.figures.chart import (
 )
 from translimit.figures.style import LIMIT, bars, finish
 
+#: Names that a legend inside the axes has at most, and names in a row of one above them.
+INSIDE, ACROSS = 5, 4
 #: Matplotlib's names of the shapes of points.
 MARKERS_OF_SHAPES = {
     "disc": "o",
@@ -58,7 +60,7 @@ def draw_charts(charts: Sequence[Chart], figure: Figure, *, columns: int | None 
 
 
 def draw_chart(chart: Chart, ax: Axes, *, legend: bool = True) -> Axes:
-    """Draw one chart.
+    """Draw one chart; many names stand above axes that have no title, where they cover nothing.
 
     Args:
         chart: what is drawn.
@@ -77,10 +79,33 @@ def draw_chart(chart: Chart, ax: Axes, *, legend: bool = True) -> Axes:
     _range(chart.y, ax, horizontal=False)
     if chart.square:
         ax.set_aspect("equal", adjustable="datalim")
-    finish(ax, xlabel=chart.x.label, ylabel=chart.y.label, title=chart.title, legend=legend)
+    names = len(ax.get_legend_handles_labels()[1]) if legend else 0
+    above = names > INSIDE and not chart.title
+    finish(
+        ax,
+        xlabel=chart.x.label,
+        ylabel=chart.y.label,
+        title=chart.title,
+        legend=legend and not above,
+    )
+    if above:
+        _legend_above(ax)
     if any(isinstance(mark, (Image, Cells)) for mark in chart.marks):
         ax.grid(visible=False)
     return ax
+
+
+def _legend_above(ax: Axes) -> None:
+    """A legend that covers nothing."""
+    ax.legend(
+        frameon=False,
+        fontsize="small",
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=ACROSS,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
 
 
 def _range(axis: ChartAxis, ax: Axes, *, horizontal: bool) -> None:

@@ -27,8 +27,6 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (9, 2)))
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
 #: The colour of a limit's line.
 LIMIT = "#222222"
-#: Names that a legend inside the axes has at most, and names in a row of one above them.
-INSIDE, ACROSS = 5, 4
 
 
 def new_axes(ax: Axes | None = None) -> Axes:
@@ -74,10 +72,7 @@ def bars(stderr: Numbers | Sequence[float]) -> Float[np.ndarray, ...]:
 
 
 def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool = True) -> Axes:
-    """Label the axes, lighten the frame, and place the legend where it covers least.
-
-    A legend of more than `INSIDE` names stands above axes without a title, where it covers nothing.
-    """
+    """Label the axes, lighten the frame, and place the legend where it covers least."""
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     if title:
@@ -86,18 +81,7 @@ def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool 
     ax.grid(visible=True, alpha=0.25, linewidth=0.6)
     for axis in (ax.xaxis, ax.yaxis):
         _number(axis)
-    names = len(ax.get_legend_handles_labels()[1]) if legend else 0
-    if names > INSIDE and not title:
-        ax.legend(
-            frameon=False,
-            fontsize="small",
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=ACROSS,
-            columnspacing=1.2,
-            borderaxespad=0.2,
-        )
-    elif names:
+    if legend and ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False, fontsize="small")
     return ax
 

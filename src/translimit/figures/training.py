@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from translimit.figures.style import COLOURS, LIMIT, bars, finish, marked, new_axes
+from translimit.figures.style import COLOURS, DASHES, LIMIT, bars, finish, marked, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SHOWN = 12
 #: Curves up to which each is labelled at its end.
 LABELLED = 6
+#: Different targets up to which each has a colour and a dash of its own.
+CLASSES = 4
 
 
 def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
@@ -31,12 +33,12 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     f = data["predictions"].values.reshape(len(steps), -1)
     error = 2 * bars(data["stderr"].values.reshape(len(steps), -1))
     targets = data["targets"].values.reshape(-1)
-    shades = _shades(targets[:SHOWN])
+    looks = _looks(targets[:SHOWN])
     part = f", {SHOWN} of {f.shape[1]} curves" if f.shape[1] > SHOWN else ""
     for i in range(min(SHOWN, f.shape[1])):
-        colour = shades[i]
-        label = f"predictions{part}, shaded by target" if i == 0 else ""
-        ax.plot(steps, f[:, i], color=colour, linewidth=1.6, label=label)
+        colour, dash, name = looks[i]
+        label = f"{name}{part}" if i == 0 else name
+        ax.plot(steps, f[:, i], color=colour, linestyle=dash, linewidth=1.6, label=label)
         ax.fill_between(
             steps,
             f[:, i] - error[:, i],
@@ -45,26 +47,31 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
             alpha=0.3,
             linewidth=0,
         )
-        if np.isfinite(targets[i]):
-            ax.axhline(
-                targets[i],
-                color=colour,
-                linestyle=":",
-                linewidth=0.8,
-                label="targets" if i == 0 else "",
-            )
+    for i in np.flatnonzero(np.isfinite(targets[:SHOWN])):
+        label = "targets" if i == 0 else ""
+        ax.axhline(targets[i], color=looks[i][0], linestyle=":", linewidth=0.8, label=label)
     if data["predictions"].ndim == 2 and f.shape[1] <= LABELLED:
         for i in range(f.shape[1]):
-            ax.annotate(f" input {i}", (steps[-1], f[-1, i]), color=shades[i], va="center")
+            ax.annotate(f" input {i}", (steps[-1], f[-1, i]), color=looks[i][0], va="center")
     return finish(ax, xlabel="updates", ylabel="prediction $f$")
 
 
-def _shades(targets: Float[np.ndarray, " curve"]) -> Float[np.ndarray, "curve 4"]:
-    """A colour for each curve, from dark to light in the order of the targets."""
+def _looks(targets: Float[np.ndarray, " curve"]) -> list[tuple[Any, Any, str]]:
+    """Colour, dash and name of each curve.
+
+    Few different targets have a colour and a dash each, and a name where they come first; many are
+    shaded from dark to light in their order.
+    """
     from matplotlib import colormaps
 
-    order = np.argsort(np.argsort(targets, kind="stable"), kind="stable")
-    return colormaps["viridis"](0.9 * order / max(1, len(targets) - 1))
+    values, place = np.unique(targets, return_inverse=True)
+    if len(values) <= CLASSES:
+        first = {int(k): int(np.flatnonzero(place == k)[0]) for k in range(len(values))}
+        named = [f"target {values[k]:g}" if first[int(k)] == i else "" for i, k in enumerate(place)]
+        return [(COLOURS[k], DASHES[k], name) for k, name in zip(place, named, strict=True)]
+    shades = colormaps["viridis"](0.9 * place / (len(values) - 1))
+    names = ["predictions, shaded by target", *[""] * (len(targets) - 1)]
+    return [(shade, "-", name) for shade, name in zip(shades, names, strict=True)]
 
 
 def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from translimit.core import SPHERE, AbstractSimulation, AnyArray, Times, reference
 from translimit.describe import Clocks
-from translimit.observe import mean_overlap
+from translimit.observe import cluster_counts, collapse_times, mean_overlap
 
 if TYPE_CHECKING:
     import xarray
@@ -44,6 +44,23 @@ class ChainPaths(AbstractSimulation):
     def mean_overlaps(self) -> Float[AnyArray, "samples times"]:
         """Mean of the off-diagonal overlaps [samples, times]; NaN for one token."""
         return mean_overlap(self.tokens)
+
+    def collapse_time(self, threshold: float | int = 0.5) -> Float[np.ndarray, " samples"]:
+        """In which layer the mean overlap of each network first reaches a threshold, on the line
+        between the layers kept; infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, in (-1, 1].
+        """
+        return collapse_times(self.ts, self.mean_overlaps, threshold)
+
+    def clusters(self, delta: float | int) -> Int[np.ndarray, "samples times"]:
+        """The number of clusters of each network at every layer kept.
+
+        Args:
+            delta: angle in (0, pi]; `observe.cluster_angle(beta)` is the usual one.
+        """
+        return cluster_counts(self.tokens, float(delta))
 
     @property
     def separations(self) -> Float[AnyArray, "samples times tokens tokens"]:

@@ -22,7 +22,7 @@ from translimit.core import (
     as_numpy,
     standard_error,
 )
-from translimit.observe import mean_overlap_of, overlaps_of
+from translimit.observe import collapse_times, mean_overlap_of, overlaps_of
 
 if TYPE_CHECKING:
     import xarray
@@ -72,6 +72,15 @@ class StackPaths(AbstractSimulation):
     def mean_overlaps(self) -> Float[np.ndarray, "replicas levels"]:
         """The mean overlap of two different tokens; NaN for one token."""
         return np.asarray(mean_overlap_of(self.overlaps))
+
+    def collapse_time(self, threshold: float | int = 0.5) -> Float[np.ndarray, " replicas"]:
+        """In which layer the mean overlap of each network first reaches a threshold, on the line
+        between levels; infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, in (-1, 1].
+        """
+        return collapse_times(self.ts, self.mean_overlaps, threshold)
 
     @property
     def overlap(self) -> Float[np.ndarray, " levels"]:

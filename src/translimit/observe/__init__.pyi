@@ -44,6 +44,7 @@ from .moments import moment_names as moment_names
 from .moments import moment_vector as moment_vector
 from .moments import moments as moments
 from .overlaps import collapse_time as collapse_time
+from .overlaps import collapse_times as collapse_times
 from .overlaps import mean_overlap as mean_overlap
 from .overlaps import mean_overlap_of as mean_overlap_of
 from .overlaps import overlap_all as overlap_all

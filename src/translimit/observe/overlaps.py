@@ -115,3 +115,20 @@ def collapse_time(ts: ArrayInput, overlaps: ArrayInput, threshold: float | int =
         return float(times[after])
     pair = slice(after - 1, after + 1)
     return float(np.interp(level, values[pair], times[pair]))
+
+
+def collapse_times(
+    ts: ArrayInput, overlaps: Float[AnyArray, "paths times"], threshold: float | int = 0.5
+) -> Float[np.ndarray, " paths"]:
+    """When the mean overlap of each path first reaches a threshold; see `collapse_time`.
+
+    Args:
+        ts: times, increasing [times].
+        overlaps: the mean overlap of every path at these times [paths, times].
+        threshold: in (-1, 1].
+
+    Examples:
+        >>> collapse_times([0.0, 1.0], np.array([[0.0, 0.4], [0.0, 0.8]]))
+        array([  inf, 0.625])
+    """
+    return np.array([collapse_time(ts, path, threshold) for path in overlaps])

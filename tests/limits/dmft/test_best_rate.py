@@ -100,6 +100,7 @@ def test_what_it_leaves(exact):
     assert data.attrs["best_rate"] == exact.rate
     assert "best rate" in repr(exact)
     assert exact._repr_html_().startswith("<table>")
+    assert "data:image/png" in exact._repr_html_()
     assert exact.plot().get_xscale() == "log"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import reference, with_error
+from translimit.core import reference, small_picture, with_error
 from translimit.limits.dmft.rate_rules import (
     Minimum,
     divergence,
@@ -167,7 +167,8 @@ class BestRate:
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(words)}</td></tr>"
             for name, words in self.summary().items()
         )
-        return f"<table><caption>BestRate</caption>{rows}</table>"
+        table = f"<table><caption>BestRate</caption>{rows}</table>"
+        return table + small_picture(self.plot().figure, "loss after training by learning rate")
 
     def to_xarray(self) -> xarray.Dataset:
         """Losses by population and rate, labelled; attributes tell the best rate and its error."""

@@ -18,7 +18,7 @@ from translimit.core import (
     as_numpy,
     standard_error,
 )
-from translimit.observe import mean_overlap_of
+from translimit.observe import collapse_time, mean_overlap_of
 
 if TYPE_CHECKING:
     import xarray
@@ -92,6 +92,15 @@ class SignalSolution(AbstractSolution):
         """The mean overlap of two different tokens."""
         return np.asarray(mean_overlap_of(self.overlaps)).mean(axis=0)
 
+    def collapse_time(self, threshold: float | int = 0.5) -> float:
+        """In which layer the mean overlap first reaches a threshold, on the line between levels;
+        infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, in (-1, 1].
+        """
+        return collapse_time(self.ts, self.overlap, threshold)
+
     @property
     def overlap_all(self) -> Float[np.ndarray, " levels"]:
         """The mean overlap of all pairs, the diagonal included."""
@@ -164,12 +173,16 @@ class SignalSolution(AbstractSolution):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Overlap, root mean square and gradient against the level, each over its largest."""
-        from translimit.figures import finish, new_axes
+        from translimit.figures import finish, marked, new_axes
 
         ax = new_axes(ax)
-        ax.plot(self.ts, self.overlap, label="mean overlap")
         rms, grad = np.sqrt(self.mean_square), np.sqrt(self.grad_square)
-        ax.plot(self.ts, rms / rms.max(), label="rms of the stream (share of the largest)")
+        shown = {
+            "mean overlap": self.overlap,
+            "rms of the stream over its largest": rms / rms.max(),
+        }
         if grad.size:
-            ax.plot(self.ts, grad / grad.max(), label="rms of the gradient (share of the largest)")
+            shown["rms of the gradient over its largest"] = grad / grad.max()
+        for series, (name, values) in enumerate(shown.items()):
+            ax.plot(self.ts, values, label=name, **marked(series, len(values)))
         return finish(ax, xlabel="level", ylabel="share")
