@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from importlib import import_module
@@ -179,7 +180,10 @@ def test_what_it_says(twin) -> None:
     # Repeated words overlap before the first layer; all different ones do not.
     assert twin.curves["overlap"].value[0] > 0.05 > twin.distinct["overlap"].value[0]
     assert "repeated tokens move the overlap" in text
-    assert "<table>" in twin._repr_html_()
+    notebook = replace(twin, warnings=("a < b",))._repr_html_()
+    assert "<table>" in notebook
+    assert f"<b>{html.escape(twin.headline)}</b>" in notebook
+    assert "<p>Warnings</p><ul><li>a &lt; b</li></ul>" in notebook
     assert repr(twin).startswith(f"Prediction({twin.reading.family}: ")
     assert str(twin.collapse) in repr(twin)
     assert len(repr(twin)) < 200

@@ -89,35 +89,47 @@ def as_html(prediction: Answer) -> str:
         prediction: the answer.
     """
     reading = prediction.reading
-    labels = "".join(f"<li>{html.escape(_label(one))}</li>" for one in prediction.labels)
     told = (
-        f"<p><b>{html.escape(reading.family)}</b>: {len(reading.stack.layers)} layers, width "
+        f"<p><b>{html.escape(prediction.headline)}</b></p>"
+        f"<p>{html.escape(reading.family)}: {len(reading.stack.layers)} layers, width "
         f"{reading.stack.dim}; {html.escape(prediction.source)}</p>"
-        f"<ul>{labels}</ul>{_rows(prediction, _cell)}"
     )
+    if prediction.warnings:
+        told += f"<p>Warnings</p>{_items(prediction.warnings)}"
+    told += f"{_items(_label(one) for one in prediction.labels)}{_rows(prediction, _cell)}"
     if prediction.curves["overlap"].networks:
         told += f"<p>{SIMULATED}</p>{_rows(prediction, _simulated)}"
     return told
 
 
+def _items(sentences: Iterable[str]) -> str:
+    """A list, as HTML."""
+    return f"<ul>{''.join(f'<li>{html.escape(one)}</li>' for one in sentences)}</ul>"
+
+
 def _rows(prediction: Answer, told: Callable[[Curve, int, str], str]) -> str:
     """The table by level, as HTML."""
-    names = [one for one in COLUMNS if one[0] in prediction.curves]
-    head = "".join(f"<th>{heading}</th>" for _, heading, _ in names)
-    rows = []
-    for level in _shown(len(prediction.reading.stack.layers) + 1):
-        cells = (told(prediction.curves[name], level, form) for name, _, form in names)
-        row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        rows.append(f"<tr><td>{level}</td>{row}</tr>")
-    return f"<table><tr><th>level</th>{head}</tr>{''.join(rows)}</table>"
+    head, *rows = _cells(prediction, told)
+    headings = "".join(f"<th>{one}</th>" for one in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(one)}</td>' for one in row)}</tr>" for row in rows
+    )
+    return f"<table><tr>{headings}</tr>{body}</table>"
 
 
 def _table(prediction: Answer, told: Callable[[Curve, int, str], str]) -> Iterator[str]:
+    """The same as lines of text."""
+    for level, *row in _cells(prediction, told):
+        yield f"  {level:>5}" + "".join(f" {one:>17}" for one in row)
+
+
+def _cells(prediction: Answer, told: Callable[[Curve, int, str], str]) -> Iterator[list[str]]:
+    """The table by level: its headings, then a row for each level shown."""
     names = [one for one in COLUMNS if one[0] in prediction.curves]
-    yield f"  {'level':>5}" + "".join(f" {heading:>17}" for _, heading, _ in names)
+    yield ["level", *(heading for _, heading, _ in names)]
     for level in _shown(len(prediction.reading.stack.layers) + 1):
         cells = (told(prediction.curves[name], level, form) for name, _, form in names)
-        yield f"  {level:>5}" + "".join(f" {cell:>17}" for cell in cells)
+        yield [str(level), *cells]
 
 
 def _weights(prediction: Answer, kind: str) -> Iterator[str]:
