@@ -22,7 +22,7 @@ from translimit.limits.signal import (
     embedding_squares,
     patch_squares,
 )
-from translimit.observe import mean_overlap_of
+from translimit.observe import mean_overlap_of, overlaps_of
 
 #: Groups of weights in words.
 GROUPS = {
@@ -103,7 +103,7 @@ def looking(
     """
 
     def look(covs: Float[np.ndarray, "copies levels n n"]) -> dict[str, np.ndarray]:
-        overlaps = _overlaps(covs)
+        overlaps = overlaps_of(covs)
         found = {
             "overlap": np.asarray(mean_overlap_of(overlaps)),
             "overlap_all": overlaps.mean(axis=(-2, -1)),
@@ -255,13 +255,6 @@ def watched_of(solution: SignalSolution, kinds: Int[np.ndarray, " n"], top: str)
 
 def _squares(grams: Float[np.ndarray, "copies levels n n"]) -> Float[np.ndarray, "copies levels"]:
     return np.diagonal(grams, axis1=-2, axis2=-1).mean(axis=-1)
-
-
-def _overlaps(covs: Float[np.ndarray, "copies levels n n"]) -> np.ndarray:
-    """R_ij = C_ij / (C_ii C_jj)^(1/2); 0 for a token of norm zero."""
-    squares = np.diagonal(covs, axis1=-2, axis2=-1)
-    s = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
-    return covs * s[..., :, None] * s[..., None, :]
 
 
 def _rank(overlaps: Float[np.ndarray, "copies levels n n"]) -> Float[np.ndarray, "copies levels"]:

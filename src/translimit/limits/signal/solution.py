@@ -18,7 +18,7 @@ from translimit.core import (
     as_numpy,
     standard_error,
 )
-from translimit.observe import collapse_time, mean_overlap_of
+from translimit.observe import collapse_time, mean_overlap_of, overlaps_of
 
 if TYPE_CHECKING:
     import xarray
@@ -83,9 +83,7 @@ class SignalSolution(AbstractSolution):
     @property
     def overlaps(self) -> Float[np.ndarray, "copies levels n n"]:
         """R_ij = C_ij / (C_ii C_jj)^(1/2); 0 for a token of norm zero."""
-        squares = np.diagonal(self.covs, axis1=-2, axis2=-1)
-        s = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
-        return self.covs * s[..., :, None] * s[..., None, :]
+        return overlaps_of(self.covs)
 
     @property
     def overlap(self) -> Float[np.ndarray, " levels"]:
