@@ -287,9 +287,11 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
 
 
 def phi(k: Keys, parts: Parts) -> Parts:
-    """Parallel blocks."""
-    parts = stablelm(k, parts)
+    """Parallel blocks, and norms of queries and keys, with gains that heads share, where asked for."""
     parts.parallel = True
+    if k.flag("qk_layernorm", False):
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
+        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     return parts
 
 

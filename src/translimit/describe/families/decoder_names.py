@@ -295,6 +295,27 @@ PERSIMMON = replace(
     interleaved=True,
 )
 
+PHI = replace(
+    LLAMA,
+    family="phi",
+    roles={
+        **LLAMA.roles,
+        "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
+        "layers.*.self_attn.k_layernorm.bias": Role.KEY_BIAS,
+    },
+)
+
+#: Every head of queries and of keys has a norm of its own where `qk_layernorm` is set.
+STABLELM = replace(
+    LLAMA,
+    family="stablelm",
+    roles={
+        **LLAMA.roles,
+        "layers.*.self_attn.q_layernorm.norms.*.weight": Role.QUERY_NORM_GAIN,
+        "layers.*.self_attn.k_layernorm.norms.*.weight": Role.KEY_NORM_GAIN,
+    },
+)
+
 _SHARED = "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}"
 
 MIXTURE = replace(

@@ -201,13 +201,13 @@ GPT_FAMILIES = (
             gated=False,
             adjust=change.phi,
         ).read,
-        names=names.LLAMA,
+        names=names.PHI,
         diagnosed=True,
     ),
     Family(
         name="stablelm",
         reader=Decoder(norm=LAYER, norm_eps=1e-5, rotary=0.25, adjust=change.stablelm).read,
-        names=names.LLAMA,
+        names=names.STABLELM,
     ),
     Family(
         name="starcoder2",
