@@ -1,4 +1,4 @@
-"""Norms of queries and keys of StableLM and Phi: names, counts of parameters, and gains of heads."""
+"""Norms of queries and keys of StableLM and Phi: names, counts of gains, and who shares them."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
 
 
 def phi(k: Keys, parts: Parts) -> Parts:
-    """Parallel blocks, and norms of queries and keys, with gains that heads share, where asked for."""
+    """Parallel blocks, and norms of queries and keys that heads share where asked for."""
     parts.parallel = True
     if k.flag("qk_layernorm", False):
         own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)

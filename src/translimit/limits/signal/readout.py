@@ -133,13 +133,23 @@ def top_gradient(
     """
     matrix = require_covariance(as_float64(stream, "stream"), "stream")
     if norm is None:
-        return readout_gradient(matrix, targets, readout, ids)
+        return _nearest(readout_gradient(matrix, targets, readout, ids))
     squares = np.diagonal(matrix)
     total = squares + norm.norm_eps
     s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
     of = moments(s[:, None] * s[None, :] * matrix, targets, readout, ids)
     bracket = of.bracket(readout.words, below_norm=True)
-    return readout.logit_std**2 / len(of.p) ** 2 * np.outer(s, s) * bracket
+    return _nearest(readout.logit_std**2 / len(of.p) ** 2 * np.outer(s, s) * bracket)
+
+
+def _nearest(matrix: np.ndarray) -> np.ndarray:
+    """The nearest covariance: what is left out makes small eigenvalues negative."""
+    matrix = (matrix + matrix.T) / 2
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] >= 0:
+        return matrix
+    nearest = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return (nearest + nearest.T) / 2
 
 
 def readout_square(

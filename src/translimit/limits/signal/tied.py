@@ -9,7 +9,8 @@ of the tokens that are read, S_ij = 1[t_i = t_j] and T_ij = 1[t_i = t'_j],
     X_ij = p_j S_ij - T_ij.
 
 The second term of the bracket is what the final norm takes away. Words that predict one another (a
-b a b) have T_ij T_ji = 1. Where logits are capped, p and T bear the slope of the cap.
+b a b) have T_ij T_ji = 1. Where logits are capped, p and T bear the slope of the cap at
+their own logit.
 
 Reference: documentation, "Signal propagation".
 """
@@ -54,7 +55,9 @@ def tied_cross(
     """
     of = moments(cov, targets, readout, ids)
     std = require_real(table_std, "table_std", POSITIVE)
-    share = of.push[None, :] * of.same - of.slope[None, :] * of.aim
+    # What a token sends to its own word has the slope of that word's logit, target or not.
+    other = of.aim * (1.0 - of.same)
+    share = of.pulled[None, :] * of.same - of.slope[None, :] * other
     kept = of.correlation * np.diagonal(share)[None, :] if normed else 0.0
     total = np.sum(np.outer(of.own, of.own) * share.T * (share - kept))
     return float(2 * total / (len(of.own) ** 2 * readout.dim * std**2))
