@@ -90,14 +90,20 @@ def overflow(page) -> int:
 
 
 def outside_of_the_page(page) -> list[str]:
-    """Elements of ours that reach beyond the right edge, unless an ancestor scrolls."""
+    """Elements of ours, those within marimo's controls too, that reach beyond the right edge, unless
+    an ancestor scrolls.
+    """
     return page.evaluate("""() => {
+      const above = (element) => element.parentElement ?? element.getRootNode().host;
+      // The whole application scrolls within boxes that clip: only what is inside of it counts.
       const clips = (element) => {
-        for (let box = element; box && box !== document.body; box = box.parentElement)
-          if (box.id !== "App" && getComputedStyle(box).overflowX !== "visible") return true;
+        for (let box = above(element); box && box.id !== "App"; box = above(box))
+          if (getComputedStyle(box).overflowX !== "visible") return true;
         return false;
       };
-      return [...document.querySelectorAll(".tl *, .tl-sliders *")]
+      const within = (element) =>
+        [element, ...[...(element.shadowRoot?.querySelectorAll("*") ?? [])].flatMap(within)];
+      return [...document.querySelectorAll(".tl *, .tl-sliders *")].flatMap(within)
         .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
         .filter((e) => !clips(e)).map((e) => e.outerHTML.slice(0, 120));
     }""")

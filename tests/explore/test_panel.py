@@ -229,9 +229,9 @@ def test_what_a_limit_refuses_is_told_in_words() -> None:
 
 def test_a_link_is_told_with_the_panel() -> None:
     view = VIEWS["rates"]
-    assert f'href="?{view.to_query().replace("&", "&amp;")}"' in page.details_html(
-        view, panel_of(view)
-    )
+    told = page.details_html(view, replace(panel_of(view), assumptions=("as `this` says",)))
+    assert f'href="?{view.to_query().replace("&", "&amp;")}"' in told
+    assert "<li>as <code>this</code> says</li>" in told
 
 
 def test_what_is_compiled_once_answers_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -112,7 +113,7 @@ def details_html(view: View, panel: Panel) -> str:
     link = f"?{view.to_query()}" if view.to_query() else "?"
     return (
         '<section class="tl" id="details">'
-        f"<h3>What it assumes</h3>{_list(map(html.escape, panel.assumptions))}{held}"
+        f"<h3>What it assumes</h3>{_list(map(_prose, panel.assumptions))}{held}"
         f'<h3>The same in Python</h3><pre tabindex="0" id="code">{html.escape(panel.code)}</pre>'
         f'<h3>This view again</h3><p><a id="link" href="{html.escape(link, quote=True)}">'
         "link to this view</a> (the address of the page carries the sliders)</p></section>"
@@ -138,6 +139,11 @@ def message_html(error: object, name: str) -> str:
         f'<p class="error" id="message" role="alert">'
         f"{html.escape(str(error))}</p></section>"
     )
+
+
+def _prose(text: str) -> str:
+    """Words with commands between backticks, as HTML."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _list(items: Iterable[str]) -> str:
