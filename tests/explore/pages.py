@@ -90,9 +90,7 @@ def overflow(page) -> int:
 
 
 def outside_of_the_page(page) -> list[str]:
-    """Elements of ours, those within marimo's controls too, that reach beyond the right edge, unless
-    an ancestor scrolls.
-    """
+    """Elements of ours, and within controls, that reach beyond the right edge and do not scroll."""
     return page.evaluate("""() => {
       const above = (element) => element.parentElement ?? element.getRootNode().host;
       // The whole application scrolls within boxes that clip: only what is inside of it counts.
