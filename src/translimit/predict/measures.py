@@ -103,7 +103,7 @@ def looking(
     """
 
     def look(covs: Float[np.ndarray, "copies levels n n"]) -> dict[str, np.ndarray]:
-        overlaps = overlaps_of(covs)
+        overlaps = np.asarray(overlaps_of(covs))
         found = {
             "overlap": np.asarray(mean_overlap_of(overlaps)),
             "overlap_all": overlaps.mean(axis=(-2, -1)),

@@ -83,7 +83,7 @@ class SignalSolution(AbstractSolution):
     @property
     def overlaps(self) -> Float[np.ndarray, "copies levels n n"]:
         """R_ij = C_ij / (C_ii C_jj)^(1/2); 0 for a token of norm zero."""
-        return overlaps_of(self.covs)
+        return np.asarray(overlaps_of(self.covs))
 
     @property
     def overlap(self) -> Float[np.ndarray, " levels"]:
