@@ -37,6 +37,12 @@ def test_minus_is_a_sign_or_an_operator(source, prefix):
     assert (minus.get("form") == "prefix") == prefix
 
 
+def test_numbers_with_an_exponent_are_powers_of_ten():
+    assert typeset("$t = 1e+06$") == typeset("$t = 10^{6}$")
+    assert typeset("$t = 2.5e-07$") == typeset(r"$t = 2.5 \times 10^{-7}$")
+    assert typeset("$2e^{-3}$") != typeset("$10^{-3}$")
+
+
 def test_dollar_signs():
     assert typeset(r"costs \$5") == "costs $5"
     assert typeset("costs $5") == "costs $5"

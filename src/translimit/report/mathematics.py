@@ -82,11 +82,21 @@ def _formula(source: str) -> str:
     import latex2mathml.converter
 
     try:
-        tree = latex2mathml.converter.convert_to_element(source)
+        tree = latex2mathml.converter.convert_to_element(_with_powers(source))
     except Exception as error:  # its own errors share no base class, and others leak through
         problem = f"cannot read ${source}$ ({type(error).__name__})"
         raise ArgumentError("formula", problem, "mend the LaTeX between the dollars") from error
     return _serialise(tree, source)
+
+
+def _with_powers(source: str) -> str:
+    """A formula with numbers such as 1e+06, as Python writes them, as powers of ten."""
+
+    def power(match: re.Match[str]) -> str:
+        exponent = f"10^{{{int(match[2])}}}"
+        return exponent if match[1] == "1" else rf"{match[1]} \times {exponent}"
+
+    return re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d{2,})", power, source)
 
 
 def _serialise(element: Element, source: str, before: Element | None = None) -> str:

@@ -299,7 +299,7 @@ CLAIMS = (
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     named = [
-        (f"{at.heads} heads, {at.head_dim or '∞'}, {at.tau0:g}", one)
+        (f"{at.heads} head{'s'[: at.heads - 1]}, {at.head_dim or '∞'}, {at.tau0:g}", one)
         for at, one in found.each(ATTENTION)
     ]
     for place, (name, one) in enumerate(named):
