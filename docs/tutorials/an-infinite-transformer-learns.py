@@ -3,7 +3,7 @@
 #
 # A transformer with infinitely many heads is not solved by training a large one. This page goes from the
 # update of a finite network, in forty lines of NumPy, to the solver of its limit, and compares the two. The equations
-# and where they come from are on the page [Training dynamics](theory/dmft.md), with the table of symbols.
+# and where they come from are on the page [Training dynamics](../theory/dmft.md), with the table of symbols.
 #
 # ## A finite network and its update
 #

@@ -24,6 +24,7 @@ from translimit.core import (
     AnyArray,
     ArgumentError,
     Key,
+    Module,
     require_count,
     require_number,
     require_real,
@@ -34,7 +35,7 @@ from translimit.models.token_norms import normalise
 
 
 @final
-class LanguageReadout(eqx.Module):
+class LanguageReadout(Module):
     """Logits, and the words that the loss expects.
 
     Args:

@@ -35,15 +35,16 @@ def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -
         NoSuchLimitError: a family whose layers are known to have no such limit.
         ArgumentError: an unknown tower.
 
-    >>> sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    >>> read_stack({"model_type": "qwen3", "intermediate_size": 96, **sizes}).stack.dim
-    64
-    >>> gpt2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4}
-    >>> stack = read_stack(gpt2).stack
-    >>> stack.layers[1][0].branches[0].out_std  # 0.02 / (2 layers)^(1/2)
-    0.01
-    >>> stack.initial_cov([3, 5, 3]).round(6)[0]
-    array([0.000788, 0.      , 0.000394])
+    Examples:
+        >>> sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+        >>> read_stack({"model_type": "qwen3", "intermediate_size": 96, **sizes}).stack.dim
+        64
+        >>> gpt2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4}
+        >>> stack = read_stack(gpt2).stack
+        >>> stack.layers[1][0].branches[0].out_std  # 0.02 / (2 layers)^(1/2)
+        0.01
+        >>> stack.initial_cov([3, 5, 3]).round(6)[0]
+        array([0.000788, 0.      , 0.000394])
     """
     values, where = load(source)
     if "kind" in values:

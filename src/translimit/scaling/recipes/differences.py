@@ -58,9 +58,11 @@ def diff(
         ArgumentError: an unknown recipe.
         UnsupportedModuleError: as `Recipe.at`.
 
-    >>> small, large = Size(head_dim=16, heads=4, layers=2), Size(head_dim=16, heads=8, layers=2)
-    >>> [one.number for one in diff("completep", "translimit", small, large, "adamw")]
-    []
+    Examples:
+        >>> small = Size(head_dim=16, heads=4, layers=2)
+        >>> large = Size(head_dim=16, heads=8, layers=2)
+        >>> [one.number for one in diff("completep", "translimit", small, large, "adamw")]
+        []
     """
     one, other = _both(a, b, base, target, optimizer, force)
     found = []
