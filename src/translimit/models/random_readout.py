@@ -38,7 +38,7 @@ from translimit.models.token_norms import normalise
 class LanguageReadout(Module):
     """Logits, and the words that the loss expects.
 
-    Args:
+    Attributes:
         targets: the word that follows each token [n].
         words: V, entries of the vocabulary.
         std: of the entries of a matrix of its own; None where the readout is tied.
