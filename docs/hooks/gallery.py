@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import functools
 import html
-import importlib.util
 import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypedDict
+
+from small_images import smallest_webp
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -80,7 +80,7 @@ def taken(runs: Iterable[Path]) -> tuple[dict[str, Entry], dict[str, bytes]]:
             first = index[name][0]
             file = f"{slug(name)}.webp"
             png = (run.figures / f"{first['file']}.png").read_bytes()
-            pictures[file] = _tutorials().smallest_webp(png, WIDTH)
+            pictures[file] = smallest_webp(png, WIDTH)
             claims = [Claim.from_json(one) for one in records]
             found[name] = Entry(
                 file=file,
@@ -255,18 +255,6 @@ def _experiments() -> dict[str, Any]:
     from translimit.experiments import all_experiments
 
     return all_experiments()
-
-
-def _tutorials() -> ModuleType:
-    """The hook beside this one, which writes small pictures."""
-    path = Path(__file__).with_name("tutorials.py")
-    spec = importlib.util.spec_from_file_location("hook_tutorials", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(runs: Iterable[Path]) -> None:

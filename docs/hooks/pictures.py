@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
+
+from small_images import smallest_webp
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
@@ -81,7 +81,6 @@ def cloud(folder: Path) -> bytes:
 
 def write() -> None:
     """Draw all and write them."""
-    smallest_webp = _tutorials().smallest_webp
     with tempfile.TemporaryDirectory() as name:
         for file, png, width in (
             ("explore.webp", explorer(), 1100),
@@ -101,18 +100,6 @@ def _environment() -> dict[str, str]:
 def _translimit(*words: str) -> None:
     command = [sys.executable, "-m", "translimit", *words]
     subprocess.run(command, check=True, env=_environment(), stdout=subprocess.DEVNULL)
-
-
-def _tutorials() -> ModuleType:
-    """The hook beside this one, which writes small pictures."""
-    path = Path(__file__).with_name("tutorials.py")
-    spec = importlib.util.spec_from_file_location("hook_tutorials", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

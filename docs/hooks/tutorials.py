@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+from small_images import smallest_webp
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -245,27 +247,6 @@ def webp(figure: Any, resolution: float = RESOLUTION) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=resolution, facecolor="white")
     return smallest_webp(drawn.getvalue())
-
-
-def smallest_webp(png: bytes, width: int | None = None) -> bytes:
-    """Pixels as WebP, the smaller of with and without loss.
-
-    Args:
-        png: the image.
-        width: to which a wider image is scaled.
-    """
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    if width is not None and image.width > width:
-        size = (width, round(image.height * width / image.width))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    tried = []
-    for options in ({"quality": 82, "method": 6}, {"lossless": True, "quality": 100, "method": 6}):
-        out = io.BytesIO()
-        image.save(out, "webp", **options)
-        tried.append(out.getvalue())
-    return min(tried, key=len)
 
 
 def _write(names: list[str]) -> None:

@@ -12,12 +12,15 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def hook(name: str) -> ModuleType:
+    """A hook, loaded as mkdocs does it: with its folder on the path."""
     path = CHECKOUT / "docs" / "hooks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"hook_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
     return module
 
 

@@ -1,8 +1,9 @@
 """Room for compiled programs in a process that compiles many.
 
-Every program that JAX compiles takes some fifteen memory mappings, a large one hundreds. Linux
-gives a process `vm.max_map_count` of them, 65,530 by default, and aborts one that asks for more.
-What computes at shapes that the data decides, one program for each, can come there within an hour.
+A small program that JAX compiles takes some fifteen to thirty memory mappings, those of one time
+step of the DMFT some 750 together. Linux gives a process `vm.max_map_count` of them, 65,530 by
+default, and aborts one that asks for more. What computes at shapes that the data decides, with
+programs for each, can come there within an hour.
 """
 
 from __future__ import annotations

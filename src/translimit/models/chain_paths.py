@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from translimit.core import SPHERE, AbstractSimulation, AnyArray, Times, reference
+from translimit.core import AbstractSimulation, AnyArray, Times, reference
 from translimit.describe import Clocks
-from translimit.observe import cluster_counts, collapse_times, mean_overlap
+from translimit.observe import AbstractSpherePaths
 
 if TYPE_CHECKING:
     import xarray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @final
-class ChainPaths(AbstractSimulation):
+class ChainPaths(AbstractSpherePaths, AbstractSimulation):
     """Replicas of a chain at the layers kept.
 
     Attributes:
@@ -34,38 +34,6 @@ class ChainPaths(AbstractSimulation):
     clocks: Clocks
 
     reference: ClassVar[str] = reference("koubbi2026")
-
-    @property
-    def overlaps(self) -> Float[AnyArray, "samples times tokens tokens"]:
-        """Overlaps R_ij = <x_i, x_j> [samples, times, tokens, tokens]."""
-        return self.tokens @ self.tokens.swapaxes(-1, -2)
-
-    @property
-    def mean_overlaps(self) -> Float[AnyArray, "samples times"]:
-        """Mean of the off-diagonal overlaps [samples, times]; NaN for one token."""
-        return mean_overlap(self.tokens)
-
-    def collapse_time(self, threshold: float | int = 0.5) -> Float[np.ndarray, " samples"]:
-        """In which layer the mean overlap of each network first reaches a threshold, on the line
-        between the layers kept; infinite where it does not.
-
-        Args:
-            threshold: of the mean overlap of different tokens, in (-1, 1].
-        """
-        return collapse_times(self.ts, self.mean_overlaps, threshold)
-
-    def clusters(self, delta: float | int) -> Int[np.ndarray, "samples times"]:
-        """The number of clusters of each network at every layer kept.
-
-        Args:
-            delta: angle in (0, pi]; `observe.cluster_angle(beta)` is the usual one.
-        """
-        return cluster_counts(self.tokens, float(delta))
-
-    @property
-    def separations(self) -> Float[AnyArray, "samples times tokens tokens"]:
-        """1 - R_ij [samples, times, tokens, tokens], exact where tokens collapse."""
-        return SPHERE.separations(self.tokens)
 
     def _dataset(self) -> xarray.Dataset:
         """Overlaps by replica and layer, with the clocks."""

@@ -51,6 +51,7 @@ from .overlaps import overlap_all as overlap_all
 from .overlaps import overlaps_of as overlaps_of
 from .sphere import interaction_energy as interaction_energy
 from .sphere import partition_function as partition_function
+from .sphere_paths import AbstractSpherePaths as AbstractSpherePaths
 from .stability import stability_ratio as stability_ratio
 from .straightness import Straightness as Straightness
 from .streams import branch_ratio as branch_ratio

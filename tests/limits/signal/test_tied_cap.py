@@ -1,8 +1,4 @@
-"""Capped logits of a table that is embedding and readout: Gemma 2 with drawn weights, by autograd.
-
-The two parts of the table's gradient are pulled back to two copies of it. No line of this project
-is passed.
-"""
+"""Capped logits of a table that is embedding and readout, against drawn networks of Gemma 2."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from tests.limits.signal.tied_gemma import DIM, NETWORKS, TEXT, WORDS, config_of, measured
 
 from translimit.core import solve
 from translimit.describe import Embedding, read_stack
@@ -27,43 +24,9 @@ from translimit.limits.signal import (
     top_gradient,
 )
 
-NETWORKS, DIM, WORDS = 16, 256, 1000
-#: Words of a text, a few of which come often and some of which follow themselves.
-TEXT = 10 + np.minimum(np.random.default_rng(5).zipf(1.3, 33), 500)
 #: Two words that predict one another.
 LOOP = np.array([13, 17] * 16 + [13])
 CAP = 3.0
-SIZES: dict[str, Any] = {
-    "hidden_size": DIM,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-    "query_pre_attn_scalar": 64,
-    "intermediate_size": 512,
-    "vocab_size": WORDS,
-    "pad_token_id": 0,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.08,
-    "final_logit_softcapping": CAP,
-}
-
-
-def measured(text: np.ndarray) -> np.ndarray:
-    """Loss, squares of both parts and twice their product, of every network [networks, 4]."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    inputs, targets = (torch.tensor(row) for row in (text[:-1], text[1:]))
-    found = []
-    for seed in range(NETWORKS):
-        torch.manual_seed(seed)
-        model = transformers.AutoModelForCausalLM.from_config(transformers.Gemma2Config(**SIZES))
-        copy = model.eval().get_input_embeddings().weight.detach().clone().requires_grad_()
-        entering = DIM**0.5 * copy[inputs][None]  # the class scales what ids look up, alone
-        loss = torch.nn.functional.cross_entropy(model(inputs_embeds=entering).logits[0], targets)
-        parts = torch.autograd.grad(loss, (copy, model.get_output_embeddings().weight))
-        one, two = (of.double().numpy() for of in parts)
-        found.append([float(loss.detach()), (one**2).sum(), (two**2).sum(), 2 * (one * two).sum()])
-    return np.array(found)
 
 
 class Theory(NamedTuple):
@@ -75,8 +38,7 @@ class Theory(NamedTuple):
 
 def theories(text: np.ndarray) -> tuple[Theory, Theory]:
     """With the cap and without."""
-    transformers = pytest.importorskip("transformers")
-    reading = read_stack(transformers.Gemma2Config(**SIZES).to_dict())
+    reading = read_stack(config_of(CAP).to_dict())
     stack, ids, targets = reading.stack, text[:-1], text[1:]
     norm, embedding, std = stack.norm_final, stack.embedding, reading.readout_std
     assert norm is not None
@@ -108,7 +70,8 @@ def theories(text: np.ndarray) -> tuple[Theory, Theory]:
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [TEXT, LOOP], ids=["text", "loop"])
 def test_loss_and_gradients_of_a_capped_tied_table(text: np.ndarray) -> None:
-    found, (capped, bare) = measured(text), theories(text)
+    found = np.stack(measured(config_of(CAP), text)[:4], axis=1)
+    capped, bare = theories(text)
     mean, error = found.mean(axis=0), found.std(axis=0, ddof=1) / NETWORKS**0.5
     share = np.array([0.012, 0.05, 0.05, 0.05])  # of order 1 / D
     allowed = 4 * error + share * np.abs(capped.means)

@@ -1,7 +1,4 @@
-"""The gradient of a table that is embedding and readout: Gemma 2 with drawn weights, by autograd.
-
-The two parts are pulled back to two copies of the table. No line of this project is passed.
-"""
+"""The gradient of a table that is embedding and readout, against drawn networks of Gemma 2."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from tests.limits.signal.tied_gemma import DIM, NETWORKS, TEXT, WORDS, config_of, measured
 
 from translimit.core import ArgumentError, solve
 from translimit.describe import Embedding, read_stack
@@ -24,50 +22,10 @@ from translimit.limits.signal import (
     top_gradient,
 )
 
-NETWORKS, DIM, WORDS = 16, 256, 1000
-#: Words of a text, a few of which come often.
-TEXT = 10 + np.minimum(np.random.default_rng(5).zipf(1.3, 33), 500)
-SIZES: dict[str, Any] = {
-    "hidden_size": DIM,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-    "query_pre_attn_scalar": 64,
-    "intermediate_size": 512,
-    "vocab_size": WORDS,
-    "pad_token_id": 0,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.08,
-    "final_logit_softcapping": None,
-}
-
-
-def measured(config: Any) -> np.ndarray:
-    """Squares of both parts, twice their product, and the square of the whole table."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    inputs, targets = (torch.tensor(row) for row in (TEXT[:-1], TEXT[1:]))
-    found = []
-    for seed in range(NETWORKS):
-        torch.manual_seed(seed)
-        model = transformers.AutoModelForCausalLM.from_config(config).eval()
-        table = model.get_input_embeddings().weight
-        copy = table.detach().clone().requires_grad_()
-        entering = DIM**0.5 * copy[inputs][None]  # the class scales what ids look up, alone
-        logits = model(inputs_embeds=entering).logits[0]
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        parts = torch.autograd.grad(loss, (copy, model.get_output_embeddings().weight))
-        loss = torch.nn.functional.cross_entropy(model(input_ids=inputs[None]).logits[0], targets)
-        (whole,) = torch.autograd.grad(loss, (table,))
-        one, two, whole = (of.double().numpy() for of in (*parts, whole))
-        found.append([(one**2).sum(), (two**2).sum(), 2 * (one * two).sum(), (whole**2).sum()])
-    return np.array(found)
-
 
 @pytest.mark.slow
 def test_both_parts_and_what_they_have_in_common() -> None:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.Gemma2Config(**SIZES)
+    config = config_of(softcap=None)
     reading = read_stack(config.to_dict())
     stack, ids, targets = reading.stack, TEXT[:-1], TEXT[1:]
     norm = stack.norm_final
@@ -94,7 +52,7 @@ def test_both_parts_and_what_they_have_in_common() -> None:
         tied_cross(read, targets, readout, ids, table),
     ]
     told.append(sum(told))
-    found = measured(config)
+    found = np.stack(measured(config, TEXT)[1:], axis=1)
     error = found.std(axis=0, ddof=1) / NETWORKS**0.5
     gap = np.abs(found.mean(axis=0) - told)
     assert np.all(gap < 4 * error + 0.05 * np.abs(told)), (found.mean(axis=0), told, error)

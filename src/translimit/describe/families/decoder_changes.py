@@ -31,6 +31,16 @@ def heads_of(parts: Parts) -> list[Attention]:
     return cast("list[Attention]", parts.attention)
 
 
+def with_head_norms(parts: Parts, norm: QueryKeyNorm) -> None:
+    """Give every layer a norm of queries and keys.
+
+    Args:
+        parts: a decoder on its way, without attention of latents.
+        norm: of queries and keys.
+    """
+    parts.attention = [replace(one, qk_norm=norm) for one in heads_of(parts)]
+
+
 def units_of(parts: Parts) -> list[FeedForward]:
     """Feed-forward blocks of every layer, where none is a mixture.
 
@@ -253,8 +263,7 @@ def cohere(k: Keys, parts: Parts) -> Parts:
     """A scale of logits, and norms of queries and keys where asked for."""
     parts.logit_scale = k.number("logit_scale", 0.0625)
     if k.flag("use_qk_norm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own")
-        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+        with_head_norms(parts, QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own"))
     k.inert("sliding_window_pattern")
     return parts
 
@@ -281,8 +290,7 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
     """Parallel blocks and norms of queries and keys where asked for."""
     parts.parallel = k.flag("use_parallel_residual", False)
     if k.flag("qk_layernorm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own")
-        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+        with_head_norms(parts, QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own"))
     return parts
 
 
@@ -290,8 +298,7 @@ def phi(k: Keys, parts: Parts) -> Parts:
     """Parallel blocks, and norms of queries and keys that heads share where asked for."""
     parts.parallel = True
     if k.flag("qk_layernorm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
-        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+        with_head_norms(parts, QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps))
     return parts
 
 
@@ -315,8 +322,7 @@ def hyperclovax(k: Keys, parts: Parts) -> Parts:
 
 def hunyuan(k: Keys, parts: Parts) -> Parts:
     """Norms of queries and keys that come after rotary positions."""
-    own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True)
-    parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+    with_head_norms(parts, QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True))
     k.inert("eod_token_id", "pad_id", "add_classification_head", "class_num", "pool_type")
     return parts
 
@@ -325,17 +331,15 @@ def nanochat(k: Keys, parts: Parts) -> Parts:
     """A norm of the embedding, norms of turned queries and keys, and W_O drawn smaller."""
     last = parts.std / math.sqrt(2 * parts.layers)
     parts.embedding = replace(parts.embedding, norm=parts.norm)
-    parts = hunyuan(k, parts)
-    own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True, gains="none")
-    parts.attention = [replace(one, qk_norm=own, out_std=last) for one in heads_of(parts)]
+    with_head_norms(parts, QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True, gains="none"))
+    parts.attention = [replace(one, out_std=last) for one in heads_of(parts)]
     return parts
 
 
 def persimmon(k: Keys, parts: Parts) -> Parts:
     """Norms of queries and keys, unless they are switched off."""
     if k.flag("qk_layernorm", True):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
-        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+        with_head_norms(parts, QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps))
     return parts
 
 

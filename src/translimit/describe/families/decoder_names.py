@@ -280,6 +280,12 @@ ULTRABERT = replace(
     },
 )
 
+#: Of layer norms of queries and keys that all heads share.
+_HEAD_NORM_BIASES = {
+    "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
+    "layers.*.self_attn.k_layernorm.bias": Role.KEY_BIAS,
+}
+
 PERSIMMON = replace(
     LLAMA,
     family="persimmon",
@@ -287,23 +293,14 @@ PERSIMMON = replace(
         **LLAMA.roles,
         "layers.*.self_attn.query_key_value.weight": QKV,
         "layers.*.self_attn.query_key_value.bias": QKV_BIAS,
-        "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
-        "layers.*.self_attn.k_layernorm.bias": Role.KEY_BIAS,
+        **_HEAD_NORM_BIASES,
         **linear_names("layers.*.mlp.dense_h_to_4h", Role.MLP_IN),
         **linear_names("layers.*.mlp.dense_4h_to_h", Role.MLP_OUT),
     },
     interleaved=True,
 )
 
-PHI = replace(
-    LLAMA,
-    family="phi",
-    roles={
-        **LLAMA.roles,
-        "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
-        "layers.*.self_attn.k_layernorm.bias": Role.KEY_BIAS,
-    },
-)
+PHI = replace(LLAMA, family="phi", roles={**LLAMA.roles, **_HEAD_NORM_BIASES})
 
 #: Every head of queries and of keys has a norm of its own where `qk_layernorm` is set.
 STABLELM = replace(

@@ -15,6 +15,7 @@ from translimit.describe.families.decoder_changes import (
     hunyuan,
     qwen2,
     units_of,
+    with_head_norms,
 )
 from translimit.describe.families.decoders import Parts, experts, latent_attention
 from translimit.describe.families.keys import Keys
@@ -140,8 +141,7 @@ def normed_heads(default: bool) -> Callable[[Keys, Parts], Parts]:
     def adjust(k: Keys, parts: Parts) -> Parts:
         k.inert("max_window_layers")
         if k.flag("use_qk_norm", default):
-            own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps)
-            parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+            with_head_norms(parts, QueryKeyNorm(Norm.RMS, parts.norm.norm_eps))
         return parts
 
     return adjust

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from translimit.core import (
-    SPHERE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -44,7 +43,7 @@ from translimit.limits.homogenized.schedule import (
     schedule,
 )
 from translimit.limits.homogenized.step_error import Comparison, refined
-from translimit.observe import cluster_counts, collapse_times, mean_overlap
+from translimit.observe import AbstractSpherePaths, mean_overlap
 
 if TYPE_CHECKING:
     import xarray
@@ -60,7 +59,7 @@ MERGED, LARGEST_MERGED = 8, 0.25
 Clock = Mapping[str, tuple[str, np.ndarray, dict[str, str]]]
 
 
-class AbstractTokenPaths(AbstractSolution):
+class AbstractTokenPaths(AbstractSpherePaths, AbstractSolution):
     """Paths of tokens under common noise.
 
     Attributes:
@@ -80,37 +79,6 @@ class AbstractTokenPaths(AbstractSolution):
     discretisation: eqx.AbstractVar[Number]
 
     reference: ClassVar[str] = REFERENCE
-
-    @property
-    def overlaps(self) -> Float[AnyArray, "paths kept tokens tokens"]:
-        """R_ij = <x_i, x_j> [paths, times, tokens, tokens]."""
-        return self.tokens @ self.tokens.swapaxes(-1, -2)
-
-    @property
-    def separations(self) -> Float[AnyArray, "paths kept tokens tokens"]:
-        """1 - R_ij [paths, times, tokens, tokens], exact where tokens collapse."""
-        return SPHERE.separations(self.tokens)
-
-    @property
-    def mean_overlaps(self) -> Float[AnyArray, "paths kept"]:
-        """Mean of the off-diagonal overlaps of every path [paths, times]; NaN for one token."""
-        return mean_overlap(self.tokens)
-
-    def collapse_time(self, threshold: float | int = 0.5) -> Float[np.ndarray, " paths"]:
-        """When the mean overlap of each path first reaches a threshold; infinite where it does not.
-
-        Args:
-            threshold: of the mean overlap of different tokens, in (-1, 1].
-        """
-        return collapse_times(self.ts, self.mean_overlaps, threshold)
-
-    def clusters(self, delta: float | int) -> Int[np.ndarray, "paths kept"]:
-        """The number of clusters of each path at every time kept.
-
-        Args:
-            delta: angle in (0, pi]; `observe.cluster_angle(beta)` is the usual one.
-        """
-        return cluster_counts(self.tokens, float(delta))
 
     def mean_overlap(self, time: int = -1) -> Estimate:
         """The mean off-diagonal overlap at one of the times, over paths, with its errors.

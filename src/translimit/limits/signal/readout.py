@@ -87,7 +87,7 @@ def readout_gradient(
 ) -> Float[np.ndarray, "n n"]:
     """B of the gradient of the mean loss with respect to the tokens that the readout reads.
 
-    The error is of order 1 / D.
+    The error is of order 1 / D. Of that order are negative eigenvalues, which are cut off.
 
     Args:
         cov: K, of the tokens that the readout reads (after the final norm) [n, n].
@@ -106,7 +106,7 @@ def readout_gradient(
     along = along - logit[:, None] * of.aim - (logit[:, None] * of.aim).T
     pulls = of.variance * np.outer(h, h) + along
     bracket = of.bracket(readout.words, below_norm=False) + pulls / readout.dim
-    return readout.logit_std**2 / len(of.p) ** 2 * bracket
+    return _covariance(readout.logit_std**2 / len(of.p) ** 2 * bracket)
 
 
 def top_gradient(
@@ -119,7 +119,7 @@ def top_gradient(
     """B of the gradient of the mean loss at the top of the last layer, below the final norm.
 
     The norm takes away what lies along the token itself: the pull of all words, and a share of the
-    own word.
+    own word. Errors are those of `readout_gradient`.
 
     Args:
         stream: C of the tokens of the last level [n, n].
@@ -133,17 +133,17 @@ def top_gradient(
     """
     matrix = require_covariance(as_float64(stream, "stream"), "stream")
     if norm is None:
-        return _nearest(readout_gradient(matrix, targets, readout, ids))
+        return readout_gradient(matrix, targets, readout, ids)
     squares = np.diagonal(matrix)
     total = squares + norm.norm_eps
     s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
     of = moments(s[:, None] * s[None, :] * matrix, targets, readout, ids)
     bracket = of.bracket(readout.words, below_norm=True)
-    return _nearest(readout.logit_std**2 / len(of.p) ** 2 * np.outer(s, s) * bracket)
+    return _covariance(readout.logit_std**2 / len(of.p) ** 2 * np.outer(s, s) * bracket)
 
 
-def _nearest(matrix: np.ndarray) -> np.ndarray:
-    """The nearest covariance: what is left out makes small eigenvalues negative."""
+def _covariance(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """The nearest covariance in the Frobenius norm: negative eigenvalues become zero."""
     matrix = (matrix + matrix.T) / 2
     values, vectors = np.linalg.eigh(matrix)
     if values[0] >= 0:

@@ -9,8 +9,8 @@ of the tokens that are read, S_ij = 1[t_i = t_j] and T_ij = 1[t_i = t'_j],
     X_ij = p_j S_ij - T_ij.
 
 The second term of the bracket is what the final norm takes away. Words that predict one another (a
-b a b) have T_ij T_ji = 1. Where logits are capped, p and T bear the slope of the cap at
-their own logit.
+b a b) have T_ij T_ji = 1. Where logits are capped, p and T bear the slope of the cap at their own
+logit.
 
 Reference: documentation, "Signal propagation".
 """
