@@ -10,16 +10,19 @@ what happens without it, not by what the reader says of it:
 - same: nothing changes: its value is the default, or it does not act at initialisation.
 
 `:::: configurations` on a page becomes the table of the files, `:::: keys` that of the keys.
+`:::: dmft` becomes the table of what files for `translimit dmft` may say, from the classes that
+read them.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,13 +160,47 @@ def summary() -> str:
     )
 
 
+def dmft_table() -> str:
+    """A row a field of the files of `translimit dmft`: its default and what it is."""
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+    from translimit.experiments.bordelon2024 import dmft_networks, dmft_own_best_rate
+
+    demo = dmft_own_best_rate.EXPERIMENT.presets["demo"]
+    usual = replace(demo, **vars(dmft_networks.EXPERIMENT.presets["demo"]))
+    kind = type(demo)
+    said: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        said |= attributes(one)
+    rows = ["| key | by default | what it is |", "|---|---|---|"]
+    for field in fields(kind):
+        default = json.dumps(getattr(usual, field.name))
+        rows.append(f"| `{field.name}` | `{default}` | {_cell(said[field.name])} |")
+    return "\n".join(rows)
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """What the documentation of a class says of its attributes, by name."""
+    own = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    for block in re.split(r"\n(?=    \w)", own.partition("\n\n")[0]):
+        names, _, words = block.strip().partition(": ")
+        found |= dict.fromkeys(names.split(", "), re.sub(r"\s+", " ", words))
+    return found
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Expand the tables of a page (an event of MkDocs)."""
-    tables = {"configurations": files_table, "keys": keys_table, "counts": summary}
+    tables = {
+        "configurations": files_table,
+        "keys": keys_table,
+        "counts": summary,
+        "dmft": dmft_table,
+    }
     for name, made in tables.items():
         if re.search(rf"^:::: {name}$", markdown, flags=re.MULTILINE):
             markdown = re.sub(

@@ -59,7 +59,7 @@ def test_problems() -> None:
     assert x.shape == (6, 4, 16)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     own = Config()
-    assert own.limit().classes is None
+    assert own.limit().classes == own.classes == 3
     assert own.limit().equations.targets.shape == (6, 3)
     squared = replace(own, loss="squared").limit()
     np.testing.assert_array_equal(squared.targets, np.eye(3)[labels])

@@ -268,5 +268,7 @@ def _check(hint: Any, value: Any, whole: Any, name: str, *, may_be_empty: bool =
 
 
 def _entries(value: Any) -> Sequence[Any]:
-    """Of a list its entries, of a number or a name that alone."""
+    """Of a list its entries, of a number or a name that alone; of what is not given nothing."""
+    if value is None:
+        return ()
     return value if isinstance(value, tuple) else (value,)

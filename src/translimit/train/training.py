@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from translimit.checks import schedule_factor
 from translimit.core import (
+    NOT_NEGATIVE,
     POSITIVE,
     ArgumentError,
     Bounds,
@@ -41,20 +42,41 @@ class Schedule:
         decay: "constant", "cosine", "linear" or "wsd" (stable, then linear in the last quarter)
             afterwards.
         final: the factor at the last step; what wsd decays to.
+        factors: of every step instead, as many as there are steps; none by default.
+
+    Raises:
+        ArgumentError: an unknown decay, `final` outside [0, 1], factors below 0 or beside a decay
+            or warm-up.
     """
 
     warmup: int = 0
     decay: Literal["constant", "cosine", "linear", "wsd"] = "constant"
     final: float = 0.0
+    factors: tuple[float, ...] = ()
 
     def __post_init__(self):
         require_count(self.warmup, "warmup", 0)
         if self.decay not in DECAYS:
             raise ArgumentError("decay", f"got {self.decay!r}", nearest(str(self.decay), DECAYS))
         require_real(self.final, "final", Bounds(0.0, 1.0))
+        factors = tuple(require_real(one, "factors", NOT_NEGATIVE) for one in self.factors)
+        object.__setattr__(self, "factors", factors)
+        if factors and (self.warmup or self.decay != "constant"):
+            raise ArgumentError(
+                "factors",
+                f"are given beside a warm-up of {self.warmup} steps and {self.decay!r} decay",
+                "pass the factors of all steps alone, or warmup and decay alone",
+            )
+
+    @property
+    def constant(self) -> bool:
+        """Whether the rate after the warm-up does not depend on how many steps there are."""
+        return self.decay == "constant" and not self.factors
 
     def factor(self, step: int, steps: int) -> float:
         """The factor of one step, counted from 0."""
+        if self.factors:
+            return self.factors[step]
         if step < self.warmup:
             return (step + 1) / self.warmup
         shape = schedule_factor(self.decay, step - self.warmup, steps - self.warmup)
@@ -83,7 +105,7 @@ class Training(Record):
     Raises:
         ArgumentTypeError: a count that is no integer, a rate that is no number.
         ArgumentError: counts below 1, no rate or one that is not positive, `accumulate` that does
-            not divide `batch`, an unknown loss or precision.
+            not divide `batch`, factors of another number of steps, an unknown loss or precision.
     """
 
     steps: int
@@ -109,6 +131,12 @@ class Training(Record):
                 "accumulate",
                 f"got {self.accumulate} parts of {self.batch}",
                 f"pass a divisor of {self.batch}",
+            )
+        if self.schedule.factors and len(self.schedule.factors) != self.steps:
+            raise ArgumentError(
+                "schedule",
+                f"has factors of {len(self.schedule.factors)} steps, and there are {self.steps}",
+                "pass a factor for each step",
             )
         row_loss(self.loss)
         object.__setattr__(self, "centred", require_flag(self.centred, "centred"))

@@ -124,7 +124,7 @@ def ensemble_horizon_sweeps(
         )
         return np.where(told < cap, told, cap)  # NaN is not below
 
-    if training.schedule.decay == "constant":
+    if training.schedule.constant:
         grids = shifted_grids(grid, horizons)
         every = tuple(sorted({rate for one in grids for rate in one}))
         together = losses(every, horizons, progress)

@@ -100,6 +100,11 @@ class Config(Problem):
         """Other limits: without a response, or as deep as the smallest network."""
         return (*self.without, *(("finite-depth",) if self.axis == "layers" else ()))
 
+    @property
+    def infinitely_deep(self) -> bool:
+        """Whether the limit has infinitely many layers."""
+        return self.axis == "layers"
+
     def infinite(self, axis: Literal["head_dim", "layers"]) -> float | None:
         """That a size of the limit is infinite; None where it is that of the problem."""
         return math.inf if self.axis == axis else None
@@ -191,7 +196,7 @@ def _ensembles(config: Config) -> Sequence[Ensemble]:
 def _limit_cost(config: Config, at: Source | Theory) -> ex.Cost:
     """Passes of the limit."""
     del at
-    cells = 28 if config.axis == "layers" else None
+    cells = 28 if config.infinitely_deep else None
     return config.limit_cost(cells=cells)
 
 

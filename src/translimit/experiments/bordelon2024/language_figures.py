@@ -54,7 +54,9 @@ def _rows(
 
 
 def _language(config: Config) -> bool:
-    return isinstance(config, OwnProblem) and config.language
+    if not isinstance(config, OwnProblem) or not (config.language and config.classed):
+        return False
+    return not config.of_a_file or len(config.rows_of(*config.data())) == 2
 
 
 POSITIONS = ex.Figure[Config](

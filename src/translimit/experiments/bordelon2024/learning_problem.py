@@ -132,13 +132,30 @@ class LearningProblem(CheckedConfig):
             ConfigError: targets of a file that can be read in two ways.
         """
         x, y = load_task(self.task, self.inputs, self.tokens, self.dim)
-        if not self.readout and y.ndim == 2 and y.shape[1] == x.shape[1]:
+        self.rows_of(x, y)
+        return x, y
+
+    def rows_of(self, x: np.ndarray, y: np.ndarray) -> tuple[int, ...]:
+        """The axes of rows of outputs, [inputs] or [inputs, tokens].
+
+        Args:
+            x: inputs or token ids [P, S, ...].
+            y: targets; classes as integers.
+
+        Raises:
+            ConfigError: targets of a file that can be read in two ways.
+        """
+        classes = y.dtype.kind in "iu"
+        if not self.readout and not classes and y.ndim == 2 and y.shape[1] == x.shape[1]:
             raise ConfigError(
                 "readout",
                 f"is missing, and {self.task} has as many outputs as tokens, {y.shape[1]}",
                 'add readout = "pooled" for outputs of the mean over tokens, or "token"',
             )
-        return x, y
+        by_token = self.readout == "token"
+        if not self.readout:
+            by_token = y.ndim == (2 if classes else 3)
+        return x.shape[: 1 + by_token]
 
     def source(self) -> data.AbstractSource:
         """What networks are trained on, all of it in every batch."""
@@ -155,8 +172,21 @@ class LearningProblem(CheckedConfig):
         x, y = self.data() if given is None else given
         if y.dtype.kind in "iu":
             return x, y
-        rows = y.shape[: 2 if self.readout == "token" else 1]
-        return x, y.reshape(*rows, -1)
+        return x, y.reshape(*self.rows_of(x, y), -1)
+
+    def row_weights(self) -> Float[np.ndarray, "steps inputs ..."] | None:
+        """Weights of all rows at all steps; None where all rows with a target have the same."""
+        return None
+
+    @property
+    def network_schedule(self) -> train.Schedule:
+        """Of the learning rate of networks."""
+        return train.Schedule()
+
+    @property
+    def network_rate(self) -> float:
+        """eta_0 as `scaling.limit_parameterization` takes it."""
+        return self.eta0
 
     def shape(
         self, heads: int, head_dim: int | None = None, layers: int | None = None
@@ -182,7 +212,7 @@ class LearningProblem(CheckedConfig):
         """Arguments of `describe.TransformerShape` that the data decide."""
         x, y = self.shown()
         sizes = {"tokens": x.shape[1], "patch_dim": x.shape[2], "outputs": y.shape[-1]}
-        return {**sizes, "positions": None, "pooled": self.readout != "token"}
+        return {**sizes, "positions": None, "pooled": len(self.rows_of(*self.data())) == 1}
 
     @property
     def network_loss(self) -> train.AbstractLoss:

@@ -116,7 +116,7 @@ def network_numbers(
         alpha_L=problem.alpha_L,
         beta0=problem.beta0,
         gamma0=problem.gamma0,
-        eta0=problem.eta0,
+        eta0=problem.network_rate,
         pixels=shape.patch_dim or 1,
         **problem.more_of_start(),
     )
@@ -172,6 +172,7 @@ def train_networks(
         batch=problem.inputs,
         optimizer=problem.network_optimizer,
         loss=problem.network_loss,
+        schedule=problem.network_schedule,
         centred=problem.network_centred,
     )
     history = train.train(
@@ -191,10 +192,13 @@ def train_networks(
         probe=count,
     )
     f = np.moveaxis(np.asarray(history["predictions"])[:, :, 0], 0, 1)
+    loss = np.asarray(history["probe_loss"])[:, :, 0].T
+    if shown is None and (weights := problem.row_weights()) is not None:
+        loss = weighted_loss(problem, f, weights)
     return Networks(
         predictions=f.reshape(*f.shape[:3], -1),
         kernel=np.moveaxis(np.asarray(history["stream_kernel"])[:, :, 0, -1], 0, 1),
-        loss=np.asarray(history["probe_loss"])[:, :, 0].T,
+        loss=loss,
         accuracy=np.asarray(history["accuracy"])[:, :, 0].T,
         score=np.moveaxis(np.asarray(history["score"])[:, :, 0, 0, :, 0], 0, 1),
         motion=np.asarray(history["stream_motion"])[:, :, 0].T,
@@ -203,6 +207,27 @@ def train_networks(
         head_dim=shape.head_dim,
         layers=shape.layers,
     )
+
+
+def weighted_loss(
+    problem: Problem,
+    f: Float[np.ndarray, "*any step sample ..."],
+    weights: Float[np.ndarray, "step sample ..."],
+) -> Float[np.ndarray, "*any step"]:
+    """The loss of networks at every step, with the weights of that step.
+
+    Args:
+        problem: targets and loss.
+        f: outputs [..., steps, *rows, outputs].
+        weights: of rows [steps, *rows].
+    """
+    import jax.numpy as jnp
+
+    targets = jnp.asarray(problem.shown()[1])
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        targets = jnp.broadcast_to(targets, f.shape[:-1])
+    paid = np.asarray(problem.network_loss.rows(jnp.asarray(f), targets), np.float64)
+    return np.sum(paid * weights, axis=tuple(range(-(weights.ndim - 1), 0)))
 
 
 def _joined(blocks: Sequence[Networks]) -> Networks:

@@ -22,7 +22,8 @@ class ParticleProblem(Config):
 
     Attributes:
         optimizer: "sgd", "adam", "adamw" or "sign"; all but the first are solved by particles.
-        b1, b2, eps: of Adam, epsilon in units of the gradient of the limit.
+        b1, b2: decays of the moments of Adam.
+        eps: of Adam, in units of the gradient of the limit.
         weight_decay: of "adamw" and "sign".
         activation_on_stream: of what sub-blocks read, by the names of `mlp`.
         units: coordinates, head coordinates and neurons of particles; 0 for the solver's default.

@@ -19,7 +19,10 @@ import translimit.experiments as ex
 from translimit import core, data, limits, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
-from translimit.experiments.bordelon2024.limit_and_networks import network_numbers
+from translimit.experiments.bordelon2024.limit_and_networks import (
+    network_numbers,
+    weighted_loss,
+)
 
 if TYPE_CHECKING:
     from translimit.core import Key
@@ -182,12 +185,19 @@ def network_losses(
         rates: eta_0.
     """
     factors = tuple(float(rate) / problem.eta0 for rate in rates)
+    weights, pooled = problem.row_weights(), problem.shape(heads).pooled
     observed = (train.ProbeLoss(),)
+    if weights is not None:
+        observed = (*observed, train.Predictions(per_token=not pooled))
     source, blocks = problem.source(), []
     for first in range(0, seeds, AT_ONCE):
         own, count = core.named_key(key, "block", first), min(AT_ONCE, seeds - first)
         history = trained(problem, own, heads, count, observed, source, factors)
-        blocks.append(np.asarray(history["probe_loss"], np.float64)[-1])
+        losses = np.asarray(history["probe_loss"], np.float64)[-1]
+        if weights is not None:
+            f = np.asarray(history["predictions"])[-1][:, :, None]
+            losses = weighted_loss(problem, f, weights[-1:])[..., 0]
+        blocks.append(losses)
     losses = np.concatenate(blocks)
     return np.where(np.isfinite(losses), losses, math.inf)
 
@@ -222,6 +232,7 @@ def trained(
         batch=problem.inputs,
         optimizer=problem.network_optimizer,
         loss=problem.network_loss,
+        schedule=problem.network_schedule,
         centred=problem.network_centred,
     )
     every = range(problem.steps) if len(factors) == 1 else (run.steps,)

@@ -85,7 +85,7 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
         name: "digits" (two classes, four patches of 16 pixels), "text" (does a word end here),
             "synthetic" (Gaussian tokens with alternating signs), "ring" (two inputs of two tokens
             with fixed overlaps), or the path of an `.npz` with arrays `inputs` [P, S, D] and
-            `targets` [P] or [P, outputs].
+            `targets` [P] or [P, outputs], after an axis of tokens where these have outputs.
         inputs: how many; the first ones of a file.
         tokens: of "text" and "synthetic".
         dim: of "text" and "synthetic".
@@ -110,11 +110,13 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
             "task", f"{name} holds {sorted(arrays)}", "save arrays named inputs and targets"
         )
     x, y = (np.asarray(arrays[key][:inputs], dtype=np.float64) for key in ("inputs", "targets"))
-    if x.ndim != 3 or x.shape[1] < 2 or y.ndim not in (1, 2) or len(x) != len(y):
+    by_token = y.ndim == 3 and y.shape[1] == x.shape[1]
+    if x.ndim != 3 or x.shape[1] < 2 or len(x) != len(y) or not (y.ndim in (1, 2) or by_token):
         raise ConfigError(
             "task",
             f"{name} has inputs of shape {x.shape} and targets of shape {y.shape}",
-            "save inputs [P, tokens, dim] of at least 2 tokens and targets [P] or [P, outputs]",
+            "save inputs [P, tokens, dim] of at least 2 tokens and targets [P] or [P, outputs], "
+            "or [P, tokens, outputs] where tokens have outputs",
         )
     if len(x) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(x)}", "pass fewer")
@@ -196,8 +198,8 @@ def load_sentences(
     Args:
         name: "bytes" (windows of English prose), "copy" (a block of random words, twice), "recall"
             (the same, with targets where the block is known), "markov" (a chain of bytes, see
-            `markov_words`), or the path of an `.npz` with integer arrays `token_ids` [P, S] and
-            `targets` [P, S], -1 where there is none.
+            `markov_words`), or the path of an `.npz` with integers `token_ids` [P, S] and `targets`
+            [P, S], -1 where there is none; or targets as in `load_task`.
         inputs: how many; the first ones of a file.
         tokens: of what is no file.
         vocabulary: of all but "bytes".
@@ -217,12 +219,14 @@ def load_sentences(
             "task", f"{name} holds {sorted(arrays)}", "save arrays named token_ids and targets"
         )
     ids, targets = (np.asarray(arrays[key][:inputs]) for key in ("token_ids", "targets"))
-    kinds = {ids.dtype.kind, targets.dtype.kind} - {"i", "u"}
-    if kinds or ids.ndim != 2 or ids.shape[1] < 2 or targets.shape != ids.shape:
+    wrong = ids.dtype.kind not in "iu" or targets.dtype.kind not in "iuf" or ids.ndim != 2
+    if not wrong:
+        wrong = ids.shape[1] < 2 or len(targets) != len(ids) or targets.ndim not in (1, 2, 3)
+    if wrong or (targets.ndim == 3 and targets.shape[:2] != ids.shape):
         raise ConfigError(
             "task",
             f"{name} has token_ids of shape {ids.shape} and targets of shape {targets.shape}",
-            "save integers [P, tokens] of at least 2 tokens, twice",
+            "save integers [P, tokens] of at least 2 tokens, and targets alike or one an input",
         )
     if len(ids) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(ids)}", "pass fewer")

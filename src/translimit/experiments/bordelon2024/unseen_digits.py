@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, data, limits, train
+from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.own_problem import OwnProblem
 from translimit.experiments.bordelon2024.rate_curves import trained
 from translimit.experiments.checked import Doubled, Four, MultipleOf, Within
@@ -42,6 +43,10 @@ class Config(OwnProblem):
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
+        if self.weights:
+            raise ConfigError(
+                "weights", "are given, and unseen digits have weight 0", "leave them out"
+            )
         self.require_samples(unseen=self.unseen)
 
     def require_data(self) -> None:

@@ -34,6 +34,7 @@ def lazy_predictions(
     eta0: float,
     momentum: float = 0.0,
     weights: ArrayInput | None = None,
+    schedule: ArrayInput | None = None,
     loss: AbstractLoss | None = None,
     classes: int | None = None,
 ) -> Float[np.ndarray, "steps rows *outputs"]:
@@ -51,8 +52,9 @@ def lazy_predictions(
         steps: evaluations.
         eta0: learning rate.
         momentum: of the heavy ball.
-        weights: w of the rows in the loss [rows]; by default the same for all with a target, 1
-            in sum.
+        weights: w of the rows in the loss [rows], or [steps, rows]; by default the same for all
+            with a target, 1 in sum.
+        schedule: factors of the learning rate [steps]; 1 by default.
         loss: as in `TrainingDynamics`; the squared error by default.
         classes: outputs under `CrossEntropy`.
 
@@ -63,27 +65,23 @@ def lazy_predictions(
     import jax.numpy as jnp
 
     from translimit.limits.dmft.losses import SquaredError
-    from translimit.limits.dmft.targets import read_targets, read_weights
+    from translimit.limits.dmft.targets import read_schedule, read_targets, read_weights
 
     kernel = np.asarray(require_covariance(as_float64(ntk, "ntk"), "ntk"))
     loss = SquaredError() if loss is None else loss
     require_real(eta0, "eta0", POSITIVE)
     count = require_count(steps, "steps", 1)
     read = read_targets(targets, loss, "pooled", len(kernel), 1, classes)
-    if weights is not None and np.shape(weights) != (len(kernel),):
-        raise ArgumentError(
-            "weights",
-            f"has shape {np.shape(weights)}",
-            f"pass one for each row, [{len(kernel)}]",
-        )
-    w = read_weights(weights, read, 1)[0]
+    w = read_weights(weights, read, count)
+    if schedule is not None:
+        w = read_schedule(schedule, count)[:, None] * w
     f = np.zeros((count, *read.y.shape))
     velocity = np.zeros(read.y.shape)
     with jax.enable_x64(True):
         y = jnp.asarray(read.y)
         for t in range(count - 1):
             error = np.asarray(loss.error(jnp.asarray(f[t]), y))
-            velocity = momentum * velocity + eta0 * kernel @ (w[:, None] * error)
+            velocity = momentum * velocity + eta0 * kernel @ (w[t][:, None] * error)
             f[t + 1] = f[t] + velocity
     return f.reshape(count, *read.shape)
 

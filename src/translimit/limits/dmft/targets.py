@@ -138,6 +138,23 @@ def read_weights(
     return np.broadcast_to(w * counted, (steps, *targets.rows)).copy()
 
 
+def read_schedule(schedule: ArrayInput | None, steps: int) -> Float[np.ndarray, " steps"]:
+    """Factors of the learning rate; 1 by default.
+
+    Raises:
+        ArgumentError: a shape that does not match, negative numbers.
+    """
+    given = np.ones(steps) if schedule is None else as_float64(schedule, "schedule")
+    rates = np.asarray(given)
+    if rates.shape != (steps,) or np.any(rates < 0):
+        raise ArgumentError(
+            "schedule",
+            f"has shape {rates.shape} and least entry {np.min(rates, initial=0):g}",
+            f"pass factors of at least 0, [{steps}]",
+        )
+    return rates
+
+
 def _shape_error(
     shape: tuple[int, ...], readout: str | None, inputs: int, tokens: int
 ) -> ArgumentError:

@@ -36,7 +36,6 @@ from translimit.core import (
     Number,
     Progress,
     Times,
-    as_float64,
     brief,
     is_traced,
     require_count,
@@ -66,7 +65,7 @@ from translimit.limits.dmft.requirements import (
 from translimit.limits.dmft.setup import solve_bytes, solve_seconds
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.solver import solve_training
-from translimit.limits.dmft.targets import read_targets, read_weights
+from translimit.limits.dmft.targets import read_schedule, read_targets, read_weights
 
 
 class TrainingDynamics(AbstractProblem[TrainingSolution]):
@@ -229,15 +228,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
             )
         self.eta0 = require_real(eta0, "eta0", POSITIVE)
         self.weights = read_weights(weights, read, self.steps)
-        rates = np.ones(self.steps) if schedule is None else as_float64(schedule, "schedule")
-        self.schedule = np.asarray(rates)
-        if self.schedule.shape != (self.steps,) or np.any(self.schedule < 0):
-            raise ArgumentError(
-                "schedule",
-                f"has shape {self.schedule.shape} and least entry "
-                f"{np.min(self.schedule, initial=0):g}",
-                f"pass factors of at least 0, [{self.steps}]",
-            )
+        self.schedule = read_schedule(schedule, self.steps)
         elementwise = self.optimizer.elementwise
         known = ("table", "gamma0") if elementwise else ("gamma0_squared", "table")
         if lr_convention not in (None, *known):
