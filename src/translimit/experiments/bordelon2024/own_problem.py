@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from translimit import describe, limits, train
+from translimit import describe, limits
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.tasks import (
     LANGUAGE_TASKS,
@@ -40,13 +40,8 @@ class OwnProblem(WeightedProblem):
             "recall" (the same, with targets where the block is known) or "markov" (a chain of
             bytes); or the path of an `.npz`, with `inputs` or `token_ids`, and `targets`.
         vocabulary: words of "copy", "recall", "markov" and a file of token ids; 0 for real inputs.
-        loss: "squared", "huber", "logistic" or "cross_entropy"; "" is cross-entropy for a
-            language model, else squared.
         classes: outputs under cross-entropy; 0 for the vocabulary where tokens have outputs, else
             for the largest class and those below it.
-        delta: of the Huber loss.
-        temperature: of the logistic loss and of cross-entropy.
-        smoothing: of labels under cross-entropy.
         readout_std: of the readout at the start.
         centred: whether outputs at the start are subtracted.
         tied: whether the readout is the embedding.
@@ -66,11 +61,7 @@ class OwnProblem(WeightedProblem):
     """
 
     vocabulary: Annotated[int, Within(0)] = 0
-    loss: Literal["", "squared", "huber", "logistic", "cross_entropy"] = ""
     classes: Annotated[int, Within(0)] = 0
-    delta: Positive = 1.0
-    temperature: Positive = 1.0
-    smoothing: Annotated[float, Within(0, 1, below=True)] = 0.0
     readout_std: NotNegative = 1.0
     centred: bool = False
     tied: bool = False
@@ -157,7 +148,12 @@ class OwnProblem(WeightedProblem):
     @property
     def classed(self) -> bool:
         """Whether targets are classes."""
-        return self.loss == "cross_entropy" or (self.language and not self.loss)
+        return self.chosen_loss == "cross_entropy"
+
+    @property
+    def chosen_loss(self) -> str:
+        """Cross-entropy for a language model, else squared error, unless told."""
+        return self.loss or ("cross_entropy" if self.language else "squared")
 
     @property
     def positions(self) -> float:
@@ -194,19 +190,6 @@ class OwnProblem(WeightedProblem):
         return super().limit(
             head_dim=infinite.get("head_dim", head_dim), layers=infinite.get("layers", layers)
         )
-
-    @property
-    def row_loss(self) -> limits.dmft.AbstractLoss:
-        """What a row of outputs pays."""
-        match self.loss or ("cross_entropy" if self.language else "squared"):
-            case "huber":
-                return limits.dmft.Huber(self.delta)
-            case "logistic":
-                return limits.dmft.Logistic(self.temperature)
-            case "cross_entropy":
-                return limits.dmft.CrossEntropy(self.smoothing, self.temperature)
-            case _:
-                return limits.dmft.SquaredError()
 
     def sentences(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Token ids, the words that follow, and the size of the vocabulary."""
@@ -357,35 +340,6 @@ class OwnProblem(WeightedProblem):
             "score_gain_rate": self.score_gain_rate,
             **(positions if self.language or self.positions > 0 else {}),
         }
-
-    @property
-    def network_optimizer(self) -> train.Optimizer:
-        """How networks are trained: as the limit is."""
-        match self.optimizer:
-            case "adam":
-                return train.Optimizer("adam", b1=self.b1, b2=self.b2, eps=self.eps)
-            case "adamw":
-                decay = self.weight_decay
-                return train.Optimizer(
-                    "adamw", b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=decay
-                )
-            case "sign":
-                return train.Optimizer("sign", weight_decay=self.weight_decay)
-            case _:
-                return super().network_optimizer
-
-    @property
-    def network_loss(self) -> train.AbstractLoss:
-        """What networks minimise: the same loss, of the trainer."""
-        match self.loss or ("cross_entropy" if self.language else "squared"):
-            case "huber":
-                return train.Huber(self.delta)
-            case "logistic":
-                return train.Logistic(self.temperature)
-            case "cross_entropy":
-                return train.CrossEntropy(self.smoothing, self.temperature)
-            case _:
-                return train.SquaredError()
 
     @property
     def network_centred(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from translimit import describe, limits
+from translimit import describe, limits, train
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.growing_networks import Config
 from translimit.experiments.bordelon2024.learning_problem import MLPS
@@ -68,6 +68,22 @@ class ParticleProblem(Config):
                 return limits.dmft.Sign(self.weight_decay)
             case _:
                 return limits.dmft.SGD()
+
+    @property
+    def network_optimizer(self) -> train.Optimizer:
+        """How networks are trained: as the limit is."""
+        match self.optimizer:
+            case "adam":
+                return train.Optimizer("adam", b1=self.b1, b2=self.b2, eps=self.eps)
+            case "adamw":
+                decay = self.weight_decay
+                return train.Optimizer(
+                    "adamw", b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=decay
+                )
+            case "sign":
+                return train.Optimizer("sign", weight_decay=self.weight_decay)
+            case _:
+                return super().network_optimizer
 
     def method(
         self,

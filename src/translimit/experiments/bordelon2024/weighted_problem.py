@@ -1,4 +1,4 @@
-r"""Problems whose rows have weights, and whose learning rate has a schedule.
+r"""What training minimises and at which rates: the loss, weights of its rows, a schedule.
 
 Networks of gradient descent take the schedule as a factor of their weights: a heavy ball gathers
 updates that have been made, as in the limit. Adam does not see such a factor, and has it on its
@@ -15,10 +15,10 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Float
 
-from translimit import data, train
+from translimit import data, limits, train
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.particle_problem import ParticleProblem
-from translimit.experiments.checked import Entries, Within
+from translimit.experiments.checked import Entries, Positive, Within
 
 #: Numbers of inputs; or of inputs and tokens, or of steps and inputs; or of all three.
 Weights = (
@@ -29,9 +29,14 @@ Factor = Annotated[float, Within(0, 1e12)]
 
 @dataclass(frozen=True)
 class WeightedProblem(ParticleProblem):
-    """A problem, the weights of its rows, and the course of its learning rate.
+    """A problem, its loss with the weights of rows, and the course of its learning rate.
 
     Attributes:
+        loss: "squared", "huber", "logistic" or "cross_entropy"; "" is cross-entropy for a
+            language model, else squared.
+        delta: of the Huber loss.
+        temperature: of the logistic loss and of cross-entropy.
+        smoothing: of labels under cross-entropy.
         weights: of rows in the loss: a number for each input, or a list of its tokens where these
             have outputs; or a list of such lists, one for each step (minibatches). Rows of weight
             0 are a test. [] for equal weights of all rows with a target, 1 in sum.
@@ -41,6 +46,10 @@ class WeightedProblem(ParticleProblem):
             "gamma0_squared" for gradient descent, else "table".
     """
 
+    loss: Literal["", "squared", "huber", "logistic", "cross_entropy"] = ""
+    delta: Positive = 1.0
+    temperature: Positive = 1.0
+    smoothing: Annotated[float, Within(0, 1, below=True)] = 0.0
     weights: Weights = ()
     schedule: Annotated[tuple[Factor, ...], Entries(0)] = ()
     lr_convention: Literal["", "gamma0_squared", "gamma0", "table"] = ""
@@ -62,6 +71,37 @@ class WeightedProblem(ParticleProblem):
                 f"got {self.lr_convention!r} with optimizer {self.optimizer!r}",
                 f"pass {' or '.join(known)}",
             )
+
+    @property
+    def chosen_loss(self) -> str:
+        """The loss by its name."""
+        return self.loss or "squared"
+
+    @property
+    def row_loss(self) -> limits.dmft.AbstractLoss:
+        """What a row of outputs pays."""
+        match self.chosen_loss:
+            case "huber":
+                return limits.dmft.Huber(self.delta)
+            case "logistic":
+                return limits.dmft.Logistic(self.temperature)
+            case "cross_entropy":
+                return limits.dmft.CrossEntropy(self.smoothing, self.temperature)
+            case _:
+                return limits.dmft.SquaredError()
+
+    @property
+    def network_loss(self) -> train.AbstractLoss:
+        """What networks minimise: the same loss, of the trainer."""
+        match self.chosen_loss:
+            case "huber":
+                return train.Huber(self.delta)
+            case "logistic":
+                return train.Logistic(self.temperature)
+            case "cross_entropy":
+                return train.CrossEntropy(self.smoothing, self.temperature)
+            case _:
+                return train.SquaredError()
 
     def given_weights(self) -> Float[np.ndarray, ...] | None:
         """Weights as they are given; None where they are not.
