@@ -13,6 +13,7 @@ from typing import Any
 import transformers
 from tests.describe.small_classes import small_config
 from tests.describe.test_classes import COMPARED
+from tests.describe.unnamed_classes import cases
 
 from translimit.core import TranslimitError
 from translimit.describe import family_called, read_stack
@@ -28,6 +29,8 @@ REGISTERS: Mapping[str, tuple[str, ...]] = {
 }
 #: How a family that is read is held against its class.
 EXACT, DRAWN = "entry by entry", "by drawn networks"
+#: Families without a table of names, whose classes' own parameters are walked.
+WALKED = {one.family for one in cases(64).values()}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def row(name: str, what: str = "") -> Row:
         family = read_stack(values, tower="vision" if seen else None).family
     except TranslimitError:
         return Row(name, refused=reason)
-    return Row(name, family, EXACT if family in (*COMPARED, "whisper") else DRAWN)
+    return Row(name, family, EXACT if family in {*COMPARED, *WALKED} else DRAWN)
 
 
 def rows(what: str) -> list[Row]:

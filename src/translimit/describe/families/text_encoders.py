@@ -248,7 +248,7 @@ def whisper(k: Keys, name: str) -> StackReading:
     units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
     layers = equal_layers(k, attention, units, norm, post=False)
     k.inert("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "num_mel_bins")
-    k.inert("scale_embedding", "median_filter_length", "vocabulary", "num_hidden_layers", "pad")
+    k.inert("scale_embedding", "median_filter_width", "vocabulary", "num_hidden_layers", "pad")
     k.inert("mask_time_length", "mask_time_min_masks", "mask_feature_length")
     k.inert("mask_feature_min_masks", "tie_word_embeddings")
     k.assumptions.append(
