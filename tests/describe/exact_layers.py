@@ -102,7 +102,7 @@ def attend(branch: Attention, y: np.ndarray, w: Matrices, causal: bool, how: Tur
     if own is not None and own.over == "all":
         q, k = norm(q, own), norm(k, own)
     q, k = q.reshape(n, branch.heads, -1), k.reshape(n, branch.key_heads, -1)
-    v = v.reshape(n, branch.key_heads, -1)
+    v = branch.value_scale * v.reshape(n, branch.key_heads, -1)
     if own is not None and own.over == "head" and not own.turned:
         q, k = norm(q, own), norm(k, own)
     q, k = (turned(one, branch, how) for one in (q, k))

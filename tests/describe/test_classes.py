@@ -70,7 +70,7 @@ LATENTS = dataclasses.replace(
 #: Families compared by drawn networks: with a drawn table of relative positions, with numbers of
 #: an activation or sinks that are parameters, with chosen keys, without a norm of the first branch.
 DRAWN = (
-    *("mpnet", "apertus", "gpt_oss", "flint"),
+    *("mpnet", "apertus", "gpt_oss", "flint", "mimo_v2_flash"),
     *("deepseek_v32", "glm_moe_dsa", "modernbert", "modernbert-decoder"),
 )
 #: Families whose classes are built here.

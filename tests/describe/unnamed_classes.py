@@ -60,6 +60,12 @@ def of_experts(group: str, count: int) -> Apart:
     return apart
 
 
+def gate_and_up(value: np.ndarray) -> Mapping[str, np.ndarray]:
+    """Experts [experts, 2 width, dim]: the rows of gates, then the others."""
+    gate, up = np.split(value, 2, axis=1)
+    return {"in": gate, "up": up}
+
+
 @dataclass(frozen=True)
 class Case:
     """A class, or a switch of it.
@@ -211,6 +217,20 @@ _ENCODER = {
 }
 
 
+_MIMO = {
+    "input_layernorm|post_attention_layernorm": "norm_in",
+    r"self_attn\.q_proj": "query",
+    r"self_attn\.k_proj": "key",
+    r"self_attn\.v_proj": "value",
+    r"self_attn\.o_proj": "attention_out",
+    r"mlp\.gate_proj": "in",
+    r"mlp\.up_proj": "up",
+    r"mlp\.down_proj|mlp\.experts\.down_proj": "out",
+    r"mlp\.gate": "router",
+    r"mlp\.experts\.gate_up_proj": gate_and_up,
+}
+
+
 def cases(dim: int) -> dict[str, Case]:
     """All of them by name.
 
@@ -231,6 +251,15 @@ def cases(dim: int) -> dict[str, Case]:
     mixes = {"ffn_hidden_size": dim, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": dim}
     older = {"multi_query": False, "parallel_attn": False, "alibi": True}
     newer = {"new_decoder_architecture": True, "num_kv_heads": 2}
+    values = {
+        "head_dim": d // 2,
+        "v_head_dim": 3 * d // 4,
+        "num_key_value_heads": 2,
+        "sliding_window": 8,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": dim,
+    }
     bias = ".*relative_attention_bias.*"
     return {
         "codegen": Case("codegen", "h", _CODEGEN, {"rotary_dim": d // 2}),
@@ -256,5 +285,6 @@ def cases(dim: int) -> dict[str, Case]:
         ),
         "roformer": Case("roformer", r"encoder\.layer", _ROFORMER),
         "siglip_vision_model": Case("siglip_vision_model", r"encoder\.layers", _ENCODER),
+        "mimo_v2_flash": Case("mimo_v2_flash", "layers", _MIMO, values, zeroed=".*sinks"),
         "whisper": Case("whisper", "layers", _ENCODER, {}, "WhisperModel"),
     }

@@ -96,6 +96,8 @@ def attention(branch: Any, w: Any, y: np.ndarray, causal: bool) -> tuple[np.ndar
         nope = (reads @ w["nope_key"]).reshape(n, groups, -1)
         k = np.stack([np.hstack([y @ w["rope_key"], nope[:, h]]) for h in range(groups)], axis=1)
         v = (reads @ w["value"]).reshape(n, groups, values)
+    if isinstance(branch, Attention):
+        v = branch.value_scale * v
     of, mixed, entropies = branch.scores, np.zeros((n, branch.heads, values)), []
     for h in range(branch.heads):
         g, told = h * groups // branch.heads, []

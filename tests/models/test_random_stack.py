@@ -54,6 +54,7 @@ ROTATED = dataclasses.replace(ROTARY, factor=1.3)
 MIXERS: dict[str, Branch] = {
     "plain": attention(),
     "grouped, rotary, values of another size": attention(kv_heads=2, value_dim=5, rotary=ROTARY),
+    "values times a number": attention(value_scale=1.4),
     "norm of heads": attention(qk_norm=QueryKeyNorm(norm_eps=0.2, gain=1.2), rotary=ROTATED),
     "layer norm of heads": attention(kv_heads=1, qk_norm=QueryKeyNorm(Norm.LAYER, 0.2)),
     "norm of all heads": attention(qk_norm=QueryKeyNorm(norm_eps=0.1, over="all"), kv_heads=2),

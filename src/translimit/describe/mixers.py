@@ -127,6 +127,7 @@ class Attention(Record):
         rotary: positions that turn queries and keys, or None.
         qk_norm: of queries and keys, or None.
         scores: scale, caps, masks and biases.
+        value_scale: by which values are multiplied, a number beside W_V.
     """
 
     heads: int
@@ -140,6 +141,7 @@ class Attention(Record):
     rotary: Frequencies | None = None
     qk_norm: QueryKeyNorm | None = None
     scores: Scores = field(default_factory=Scores)
+    value_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("heads", "head_dim"):
@@ -149,6 +151,7 @@ class Attention(Record):
                 require_count(getattr(self, name), name, 1)
         for name in ("query_std", "key_std", "value_std", "out_std"):
             require_real(getattr(self, name), name, NOT_NEGATIVE)
+        require_real(self.value_scale, "value_scale", POSITIVE)
         if self.heads % self.key_heads:
             raise ArgumentError(
                 "kv_heads",

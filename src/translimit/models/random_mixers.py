@@ -127,7 +127,7 @@ def _of_tokens(mixer: Attention, weights: Weights, x: Array) -> tuple[Array, Arr
         q, k = (_normalised(norm, _turned(mixer.rotary, one)) for one in (q, k))
     else:
         q, k = (_turned(mixer.rotary, _normalised(norm, one)) for one in (q, k))
-    return q, k, v.reshape(n, mixer.key_heads, mixer.values)
+    return q, k, mixer.value_scale * v.reshape(n, mixer.key_heads, mixer.values)
 
 
 def _of_latents(mixer: LatentAttention, weights: Weights, x: Array) -> tuple[Array, Array, Array]:

@@ -76,6 +76,7 @@ def attend(branch: Attention | LatentAttention, y: Array, causal: bool, w: Weigh
         kv, d, values = branch.key_heads, branch.head_dim, branch.values
         q, k = y @ w(branch.query_std, dim, branch.heads * d), y @ w(branch.key_std, dim, kv * d)
         v = (y @ w(branch.value_std, dim, kv * values)).reshape(n, kv, values)
+        v = branch.value_scale * v
         if branch.qk_norm is not None and branch.qk_norm.over == "all":
             q, k = norm(q, branch.qk_norm), norm(k, branch.qk_norm)
         q, k = q.reshape(n, branch.heads, d), k.reshape(n, kv, d)

@@ -185,15 +185,15 @@ def hunyuan_moe(k: Keys, parts: Parts) -> Parts:
 
 def mimo(k: Keys, parts: Parts) -> Parts:
     """Windows with twice the heads of keys, and sinks; values times a number."""
-    share = k.number("attention_value_scale", 0.707) if k.given("attention_value_scale") else 1.0
+    key = "attention_value_scale"
+    scale = k.positive(key, 0.707) if k.given(key) or key not in k.values else 1.0
     values = k.count("v_head_dim", 128)
     made = []
     for kind, one in zip(parts.kinds, heads_of(parts), strict=True):
-        std = share * one.value_std
         slides = kind == SLIDING
         keys = one.key_heads * (2 if slides else 1)
         scores = replace(one.scores, sink=slides)
-        made.append(replace(one, value_std=std, value_dim=values, kv_heads=keys, scores=scores))
+        made.append(replace(one, value_scale=scale, value_dim=values, kv_heads=keys, scores=scores))
     parts.attention = made
     return parts
 

@@ -240,7 +240,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="mimo_v2_flash",
-        unnamed="multiplies values by a number that no parameter holds",
+        names=names.MIXTURE_WITH_SINKS,
         reader=Decoder(
             norm_eps=1e-5,
             kv_heads=4,

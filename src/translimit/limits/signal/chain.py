@@ -157,7 +157,7 @@ def _attention(
     if isinstance(mixer, Attention):
         groups, values, turning = mixer.key_heads, mixer.values, 0
         asks = reads = seen
-        value_std = (total * mixer.value_std**2) ** 0.5
+        value_std = total**0.5 * mixer.value_scale * mixer.value_std
     else:
         groups, values, turning = mixer.heads, mixer.value_dim, mixer.rope_dim
         reads = _latent(seen, mixer.kv_rank, keys[4])

@@ -48,7 +48,8 @@ def value_gain(mixer: Mixer, dim: int) -> float:
         dim: of the tokens.
     """
     if isinstance(mixer, Attention):
-        return mixer.heads * mixer.values * mixer.out_std**2 * dim * mixer.value_std**2
+        std = mixer.value_scale * mixer.value_std
+        return mixer.heads * mixer.values * mixer.out_std**2 * dim * std**2
     read = mixer.kv_rank * mixer.std**2
     return mixer.heads * mixer.value_dim * mixer.out_std**2 * read
 

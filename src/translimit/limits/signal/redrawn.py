@@ -244,7 +244,8 @@ def _attention(
     found = {name: jnp.mean(row) for name, row in told.items()}
     found["score_spread"] = jnp.sqrt(found.pop("spread"))
     found["head_var"] = jnp.asarray(observe.head_variance(maps, seen))
-    whole = squares["W_O"] * mixer.heads * mixer.values * jnp.mean(mixed, axis=0)
+    gain = squares["W_O"] * mixer.heads * mixer.values * mixer.value_scale**2
+    whole = gain * jnp.mean(mixed, axis=0)
     return dim * (whole + squares.get("b_O", 0.0)), found
 
 
