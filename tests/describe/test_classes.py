@@ -43,7 +43,6 @@ LIKE = {
     "metaclip_2_text_model": "clip_vision_model",
     "emu3_text_model": "llama",
     "granite_swa": "llama",
-    "roformer": "bert",
     "granitemoe_swa": "granitemoeshared",
     "cohere2_moe": "mixtral",
 }

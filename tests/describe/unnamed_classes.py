@@ -197,15 +197,6 @@ _T5 = {
     r"layer\.1\.DenseReluDense\.wi_1": "up",
     r"layer\.1\.DenseReluDense\.wo": "out",
 }
-_ROFORMER = {
-    r"(?:attention\.)?output\.LayerNorm": "norm_post",
-    r"attention\.self\.query": "query",
-    r"attention\.self\.key": "key",
-    r"attention\.self\.value": "value",
-    r"attention\.output\.dense": "attention_out",
-    r"intermediate\.dense": "in",
-    r"output\.dense": "out",
-}
 _ENCODER = {
     "layer_norm[12]|self_attn_layer_norm|final_layer_norm": "norm_in",
     r"self_attn\.q_proj": "query",
@@ -283,7 +274,6 @@ def cases(dim: int) -> dict[str, Case]:
             "T5EncoderModel",
             bias,
         ),
-        "roformer": Case("roformer", r"encoder\.layer", _ROFORMER),
         "siglip_vision_model": Case("siglip_vision_model", r"encoder\.layers", _ENCODER),
         "mimo_v2_flash": Case("mimo_v2_flash", "layers", _MIMO, values, zeroed=".*sinks"),
         "whisper": Case("whisper", "layers", _ENCODER, {}, "WhisperModel"),

@@ -54,8 +54,9 @@ class Weight:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is drawn at random, unlike gains and biases."""
-        return not (self.role.is_gain or self.role.is_bias)
+        """Whether it is drawn at random, unlike gains, biases and waves that do not train."""
+        fixed = self.role is Role.UNSCALED and not self.tensor.requires_grad
+        return not (self.role.is_gain or self.role.is_bias or fixed)
 
     def numbers(self) -> Float[np.ndarray, ...]:
         """Its entries in single precision, in double where they are stored so.

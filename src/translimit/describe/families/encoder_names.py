@@ -55,6 +55,9 @@ ESM = replace(
     roles={**BERT.roles, "contact_head.regression.{weight,bias}": Role.UNSCALED},
 )
 
+#: Its waves are among its parameters, and are not drawn.
+ROFORMER = replace(BERT, roles={**BERT.roles, "encoder.embed_positions.weight": Role.UNSCALED})
+
 XLM = NameTable(
     family="xlm",
     roles={

@@ -307,7 +307,7 @@ TEXT_ENCODERS = (
     ),
     Family(
         name="roformer",
-        unnamed="stores waves that are not drawn among its parameters",
+        names=names.ROFORMER,
         reader=bert(1e-12, pad=0, turned=True),
     ),
     Family(
