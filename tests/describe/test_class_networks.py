@@ -142,7 +142,7 @@ ENTRIES = {
     *("xlm-roberta-xl", "clip_text_model", "xglm", "ctrl", "qwen2_moe", "bert-generation"),
     *("exaone_moe", "hunyuan_v1_moe", "hy_v3", "kolibri1", "minimax_m2", "sarvam_moe"),
     *("solar_open", "granitemoeshared", "granite_swa", "granitemoe_swa", "cohere2_moe"),
-    *("glm4_moe_lite", "sarvam_mla", "axk1", "youtu", "iquestcoder", "roformer"),
+    *("glm4_moe_lite", "sarvam_mla", "axk1", "youtu", "iquestcoder"),
     *("imagegpt", "esmc", "ultrabert", "cohere_compass_text", "emu3_text_model"),
     *("metaclip_2_vision_model", "metaclip_2_text_model", "siglip2_text_model"),
     *("nomic_bert", "gte", "jina_embeddings_v3", "rembert", "vit_mae"),

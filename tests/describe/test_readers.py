@@ -7,6 +7,7 @@ are compared with the classes of the library transformers in `test_classes` and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,52 @@ def test_a_stack_is_made_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LLAMA), encoding="utf-8")
     assert read_stack(path).stack == read_stack(LLAMA).stack
+
+
+_BLOCK = {**SIZES, "intermediate_size": 96}
+_CHATGLM = {
+    "model_type": "chatglm",
+    "hidden_size": 64,
+    "num_layers": 2,
+    "num_attention_heads": 4,
+    "ffn_hidden_size": 96,
+    "kv_channels": 16,
+    "multi_query_attention": True,
+    "multi_query_group_num": 2,
+    "layernorm_epsilon": 1.5625e-07,
+}
+_GLM = {"model_type": "glm", "head_dim": 16, "num_key_value_heads": 2, "pad_token_id": None}
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (
+            {"model_type": "baichuan", "max_position_embeddings": 32, **_BLOCK},
+            {"model_type": "llama", "pad_token_id": 0, **_BLOCK},
+        ),
+        (_CHATGLM, {**_GLM, **_BLOCK}),
+        (
+            {"model_type": "qwen", **_BLOCK, "intermediate_size": 192, "kv_channels": 16},
+            {"model_type": "qwen2", "num_key_value_heads": 4, "pad_token_id": None, **_BLOCK},
+        ),
+    ],
+    ids=["baichuan", "chatglm", "qwen"],
+)
+def test_a_family_whose_code_lies_beside_its_weights_is_that_of_its_successor(
+    older: Any, newer: Any
+) -> None:
+    """The library has the successor's class, with which that one is compared."""
+    made, known = read_stack(older), read_stack(newer)
+    assert not made.ignored
+    if older["model_type"] == "qwen":  # whose ends of branches start smaller by (2 L)^(-1/2)
+
+        def as_drawn(branch: Any) -> Any:
+            return dataclasses.replace(branch, out_std=2 * branch.out_std)
+
+        assert made.stack != known.stack
+        assert made.stack.with_branches(as_drawn).layers == known.stack.layers
+    else:
+        assert made.stack.layers == known.stack.layers
+    assert made.stack.norm_final == known.stack.norm_final
+    assert made.stack.embedding == known.stack.embedding
