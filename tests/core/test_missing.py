@@ -9,9 +9,11 @@ import pytest
 from translimit.core import ArgumentTypeError, Record, solve, telling
 from translimit.core.missing import described, refusal
 from translimit.describe import Size
-from translimit.limits.dmft import CausalSampling
-from translimit.limits.homogenized import collapse_depth
+from translimit.limits.dmft import CausalSampling, best_rate
+from translimit.limits.homogenized import classify, collapse_depth
 from translimit.limits.meanfield import GaussianFlow
+from translimit.predict import predict
+from translimit.scaling import rules_for
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,10 @@ from translimit.limits.meanfield import GaussianFlow
         (lambda: Size(head_dim=4, heads=2), "layers", "pass layers=..., "),
         (lambda: GaussianFlow(covv=1.0), "covv", "did you mean 'cov'"),
         (lambda: CausalSampling(headz=3), "headz", "did you mean 'heads'"),
+        (lambda: predict(), "source", "pass source=..., a model's `config.json`"),
+        (lambda: rules_for("gpt2"), "target", "pass target=..., "),
+        (lambda: classify(), "law", "pass law=..., "),
+        (lambda: best_rate(), "problem", "pass problem=..., the training"),
     ],
 )
 def test_the_argument_is_named_with_its_meaning(build, argument, remedy):

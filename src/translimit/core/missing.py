@@ -55,7 +55,7 @@ def telling(function: Callable[P, R]) -> Callable[P, R]:
     """A function whose missing and unknown arguments are named as those of the classes are.
 
     Args:
-        function: documented, without `*args` and `**kwargs`.
+        function: documented, without `*args`.
     """
     signature = inspect.signature(function)
 
@@ -85,10 +85,11 @@ def refusal(
     """
     called = cls.__init__ if isinstance(cls, type) else cls
     known = inspect.signature(called).parameters
-    if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in known.values()):
+    if any(one.kind is one.VAR_POSITIONAL for one in known.values()):
         return None
-    own = [name for name in known if name != "self"]
-    unknown = [name for name in kwargs if name not in own]
+    any_name = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    own = [name for name, one in known.items() if name != "self" and one.kind != one.VAR_KEYWORD]
+    unknown = [] if any_name else [name for name in kwargs if name not in own]
     if unknown:
         return ArgumentTypeError(
             unknown[0], f"{name_of(cls)} has no such argument", nearest(unknown[0], own)

@@ -20,6 +20,7 @@ from translimit.core import (
     named_key,
     part_of,
     require_count,
+    telling,
 )
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.closures import closure_figures
@@ -39,6 +40,7 @@ MOST_PREDICTED = 8
 _SHARED = "shared layers: the prediction assumes independent ones; z is taken from drawn networks"
 
 
+@telling
 def diagnose(
     model: object,
     inputs: object,

@@ -40,6 +40,7 @@ from translimit.core import (
     brief,
     nearest,
     require_real,
+    telling,
 )
 from translimit.describe import (
     OptimizerKind,
@@ -105,6 +106,7 @@ class BatchRule:
         }
 
 
+@telling
 def batch_rule(
     *,
     optimizer: OptimizerName | OptimizerKind,

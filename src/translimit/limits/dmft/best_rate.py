@@ -31,6 +31,7 @@ from translimit.core import (
     require_count,
     require_real,
     side_by_side,
+    telling,
 )
 from translimit.limits.dmft.best_rate_solution import BestRate
 from translimit.limits.dmft.branches import Branches
@@ -52,6 +53,7 @@ MORE = 1.25
 LOWEST, LARGEST = 0.05, 2.0
 
 
+@telling
 def best_rate(
     problem: TrainingDynamics,
     steps: int | None = None,

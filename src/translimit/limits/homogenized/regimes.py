@@ -38,6 +38,7 @@ from translimit.core import (
     require_count,
     require_number,
     require_real,
+    telling,
 )
 from translimit.describe import AbstractHeads, AbstractIsotropicHeads, diffusive_step
 
@@ -102,6 +103,7 @@ class Classification:
         return plain
 
 
+@telling
 def classify(
     law: AbstractHeads,
     *,
