@@ -97,6 +97,8 @@ class Extrapolation(Fitted):
         return plot_extrapolation(self, self.at(sizes) if sizes else self.infinite, ax)
 
     def _repr_html_(self) -> str:
+        if not self.backtest.passes:  # there is no value to draw
+            return as_html(self)
         return as_html(self) + small_picture(self.plot().figure, "curves of the runs")
 
     def __str__(self) -> str:
