@@ -64,6 +64,31 @@ def test_ratios_of_known_curves():
     assert max(row[1] for row in curve_rows(found)) < 1.2
 
 
+@pytest.mark.parametrize(
+    ("limit", "networks", "steps"),
+    [
+        (10, 8, 2),
+        (math.inf, 8, 7),
+        (8, math.inf, -7),
+        (14, math.inf, None),
+        (math.inf,) * 2 + (None,),
+    ],
+)
+def test_a_divergence_beyond_the_grid_is_a_bound_or_unknown(limit, networks, steps):
+    """In steps of a grid of fifteen: the next one is the least that it can be."""
+
+    def rate(place):
+        return math.inf if math.isinf(place) else float(RATES[place])
+
+    told = np.where(np.arange(15) < networks, 1.0, 50.0) * np.ones((16, 1))
+    found = replace(
+        curves(0.5, 0.5), networks=told[None], size=np.array([64]), diverging=rate(limit)
+    )
+    step = RATES[1] / RATES[0]
+    gap = found.divergence_gap(64, step) / math.log10(step)
+    assert math.isnan(gap) if steps is None else gap == pytest.approx(steps)
+
+
 def test_the_first_minimum_of_networks():
     one = np.exp(np.log(RATES / 0.4) ** 2)
     assert lowest(RATES, one) == pytest.approx(math.log10(0.4))

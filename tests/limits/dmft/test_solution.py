@@ -66,7 +66,13 @@ def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
             lambda: dmft.lazy_predictions(
                 np.eye(2), np.ones((2, 3)), steps=1, eta0=1.0, weights=np.ones(3)
             ),
-            r"weights: has shape \(3,\); pass one for each row, \[2\]",
+            r"weights: has shape \(3,\); pass \[2\] or \[1, 2\]",
+        ),
+        (
+            lambda: dmft.lazy_predictions(
+                np.eye(2), np.ones((2, 3)), steps=2, eta0=1.0, schedule=[1.0, -0.5]
+            ),
+            r"schedule: has least entry -0.5; pass factors of at least 0",
         ),
         (lambda: dmft.initial_score_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
     ):

@@ -27,6 +27,7 @@ from translimit import core, figures
 from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.best_rate_cells import CELLS
 from translimit.experiments.bordelon2024.rate_curves import (
+    STEP,
     Curves,
     compute_curves,
     curve_rows,
@@ -141,12 +142,8 @@ def _median(found: ex.Found[Config], rule: str) -> Estimate:
 
 def _threshold(found: ex.Found[Config], at: Cell) -> Estimate:
     """log10 of the diverging rate of the limit over that of the largest networks."""
-    curves = found(CURVES, at)
-    first = curves.diverging
-    theirs = curves.networks_diverging(found.config.heads[-1])
-    if math.isinf(first) and math.isinf(theirs):
-        return Estimate(0.0)
-    return Estimate(math.log10(first / theirs))
+    config = found.config
+    return Estimate(found(CURVES, at).divergence_gap(config.heads[-1], config.factor))
 
 
 MEDIANS = ex.claim(
@@ -202,7 +199,7 @@ DIVERGENCE = ex.Claims(
     ),
     estimate=_threshold,
     prediction=0.0,
-    tol=lambda c, at: 1.02 * math.log10(c.factor),
+    tol=lambda c, at: STEP * math.log10(c.factor),
     over=lambda c: c.points(),
     rivals=(
         ex.Rival("twice the rate", math.log10(2.0)),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How much a curve rises after a minimum that counts.
 RISE = 1.02
+#: Steps of the grid within which two divergences are one.
+STEP = 1.02
 #: Seeds that are trained at a time, each at all rates.
 AT_ONCE = 8
 #: Resamples of seeds behind the error of a swept rate.
@@ -87,6 +89,23 @@ class Curves(ex.Arrays):
         mean = mean_loss(self.networks[self.size.tolist().index(size)])
         over = ~(mean <= self.start)
         return float(self.rate[int(np.argmax(over))]) if over.any() else math.inf
+
+    def divergence_gap(self, size: int, factor: float) -> float:
+        """log10 of the diverging rate of the limit over that of networks; NaN where not known.
+
+        One that does not diverge on the grid does so at the next rate at the earliest: the
+        difference is at least what that tells. Where that is a step, or neither diverges, nothing
+        is known.
+
+        Args:
+            size: of the networks.
+            factor: between two rates.
+        """
+        both = (self.diverging, self.networks_diverging(size))
+        beyond = factor * float(self.rate[-1])
+        gap = math.log10(min(both[0], beyond) / min(both[1], beyond))
+        known = all(map(math.isfinite, both)) or abs(gap) > STEP * math.log10(factor)
+        return gap if known else math.nan
 
 
 def mean_loss(losses: Float[np.ndarray, "seed rate"]) -> Float[np.ndarray, " rate"]:

@@ -127,14 +127,7 @@ def read_weights(
     """
     counted = targets.counted.reshape(targets.rows)
     given = counted / counted.sum() if weights is None else as_float64(weights, "weights")
-    w = np.asarray(given)
-    if w.shape not in (targets.rows, (steps, *targets.rows)) or np.any(w < 0):
-        shape = list(targets.rows)
-        raise ArgumentError(
-            "weights",
-            f"has shape {w.shape} and least entry {np.min(w, initial=0):g}",
-            f"pass numbers of at least 0, {shape} or {[steps, *shape]}",
-        )
+    w = _not_negative(given, "weights", targets.rows, (steps, *targets.rows))
     return np.broadcast_to(w * counted, (steps, *targets.rows)).copy()
 
 
@@ -145,14 +138,20 @@ def read_schedule(schedule: ArrayInput | None, steps: int) -> Float[np.ndarray, 
         ArgumentError: a shape that does not match, negative numbers.
     """
     given = np.ones(steps) if schedule is None else as_float64(schedule, "schedule")
-    rates = np.asarray(given)
-    if rates.shape != (steps,) or np.any(rates < 0):
+    return _not_negative(given, "schedule", (steps,))
+
+
+def _not_negative(given: Any, name: str, *shapes: tuple[int, ...]) -> Float[np.ndarray, ...]:
+    """Numbers of at least 0 in one of these shapes, or an error that names them."""
+    values = np.asarray(given)
+    if values.shape not in shapes:
+        wanted = " or ".join(str(list(shape)) for shape in shapes)
+        raise ArgumentError(name, f"has shape {values.shape}", f"pass {wanted}")
+    if np.any(values < 0):
         raise ArgumentError(
-            "schedule",
-            f"has shape {rates.shape} and least entry {np.min(rates, initial=0):g}",
-            f"pass factors of at least 0, [{steps}]",
+            name, f"has least entry {np.min(values):g}", "pass factors of at least 0"
         )
-    return rates
+    return values
 
 
 def _shape_error(
