@@ -12,6 +12,7 @@ import pytest
 from tests.docs.test_hooks import hook
 
 from translimit import core, describe, train
+from translimit.cli import main
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024 import dmft_own_best_rate, limit_and_networks, rate_curves
 from translimit.experiments.bordelon2024.own_problem import OwnProblem
@@ -349,3 +350,17 @@ def _written(text: str) -> Path:
     path = Path(tempfile.mkdtemp()) / "own.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_a_limit_alone_says_that_nothing_was_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.toml"
+    said = (
+        'task = "ring"\ninputs = 2\nsteps = 2\naxis = "none"\nattention = false\nmlp = "linear"\n'
+    )
+    file.write_text(said)
+    assert main(["dmft", str(file), "--out", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr()
+    assert "no claims: nothing was compared" in told.out + told.err
+    assert "nearest rival" not in told.out

@@ -153,9 +153,7 @@ def do_dmft(command: DmftCommand) -> None:
     asked = RunCommand.executed_as(command, (name,), out=command.out)
     asked = replace(asked, seed=command.seed, config=command.config, fresh=command.fresh)
     if not command.json:
-        from translimit.cli.tables import claims_table
-
-        print_table(claims_table(RunFolder.open(_compute(asked)).claims()))
+        _print_claims(RunFolder.open(_compute(asked)).claims())
         return
     with contextlib.redirect_stdout(sys.stderr):  # what is said on the way is no JSON
         folder = RunFolder.open(_compute(asked))
@@ -252,9 +250,17 @@ def do_claims(command: ClaimsCommand) -> None:
     if command.json:
         print_json({"path": str(run.path), "experiments": ledger})
         return
+    _print_claims(ledger)
+
+
+def _print_claims(ledger: Mapping[str, Sequence[ClaimRecord]]) -> None:
+    """The ledger of a run as a table, or that there is nothing in it."""
     from translimit.cli.tables import claims_table
 
-    print_table(claims_table(ledger))
+    if any(ledger.values()):
+        print_table(claims_table(ledger))
+    else:
+        say("no claims: nothing was compared")
 
 
 def _audit(command: ClaimsCommand, ledger: Mapping[str, Sequence[ClaimRecord]]) -> None:

@@ -70,7 +70,7 @@ def solve_limit(
     """The limit of a problem.
 
     Args:
-        problem: data, architecture and gradient descent, with attention.
+        problem: data, architecture and gradient descent.
         key: of the sampled heads and neurons.
         omit: a response that is left out.
         heads_kept: heads of each population whose scores are kept.
@@ -88,6 +88,9 @@ def solve_limit(
     )
     stderr = np.hypot(solution.stderr, solution.cell_error)
     shape = (*solution.predictions.shape[:2], -1)
+    scores = np.zeros((problem.steps, 0))  # without attention
+    if dynamics.equations.architecture.attention:
+        scores = solution.score_law(0).scores[:, :, *PLACE]
     return Limit(
         predictions=solution.predictions.reshape(shape),
         predictions_stderr=stderr.reshape(shape),
@@ -95,7 +98,7 @@ def solve_limit(
         kernel_stderr=kernel_stderr,
         loss=solution.loss,
         sharpness=solution.sharpness,
-        score=solution.score_law(0).scores[:, :, *PLACE],
+        score=scores,
         lazy=problem.lazy(dynamics, solution.ntk[0]).reshape(shape),
     )
 
