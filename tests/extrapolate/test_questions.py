@@ -53,7 +53,9 @@ def test_the_best_shapes_of_a_budget():
     kappa, best = 8.0, found.best[0]
     for one in found.best:
         assert one.parameters == kappa * one.head_dim**2 * one.heads**2 * one.layers <= 2e4
-    real = optimal_shape([v.value for v in values.values()], parameters=2e4, kappa=kappa)
+    real = optimal_shape([v.value for v in values.values()], parameters=2e4, mlp_ratio=2)
+    gated = optimal_shape((3, 1, 5), parameters=1e6, mlp_ratio=2, gated=True)
+    assert gated == optimal_shape((3, 1, 5), parameters=1e6, mlp_ratio=3)
     assert found.optimum == real
     assert best.sizes == pytest.approx((real.head_dim, real.heads, real.layers), rel=0.5)
     assert best.log_loss.floor > 0

@@ -85,7 +85,7 @@ def cases() -> dict[str, Case]:
             homogenized.ModifiedFlow(law=finite, initial=tokens, t1=0.1, step=0.1), many=3_000
         ),
         "slow": Case(
-            homogenized.SlowOverlap(initial=0.1, t1=0.5, kappa=1.0),
+            homogenized.SlowOverlap(initial=0.1, t1=0.5, drift_coefficient=1.0),
             homogenized.ArtanhEuler(paths=100),
             many=50_000,
         ),

@@ -74,7 +74,7 @@ SOLVES: dict[str, tuple[Any, Any]] = {
         SphereEuler(paths=40),
     ),
     "slow overlap": (
-        lambda: SlowOverlap(initial=0.3, t1=0.2, kappa=1.0),
+        lambda: SlowOverlap(initial=0.3, t1=0.2, drift_coefficient=1.0),
         ArtanhEuler(paths=40),
     ),
 }
@@ -193,7 +193,7 @@ def test_the_error_of_overlaps_is_that_of_the_backward_equation() -> None:
 
 def test_the_error_of_the_slow_overlap_is_that_of_a_martingale() -> None:
     # At kappa = 0 the overlap is a martingale, and what its mean moves by is the error.
-    problem = SlowOverlap(initial=0.5, t1=1.0, kappa=0.0)
+    problem = SlowOverlap(initial=0.5, t1=1.0, drift_coefficient=0.0)
     solution = solve(problem, ArtanhEuler(max_step=0.05, paths=20_000), key=KEY, save=[0.5, 1.0])
     moved = solution.overlap - 0.5
     error, stderr = np.abs(moved.mean(axis=0)), moved.std(axis=0) / 20_000**0.5

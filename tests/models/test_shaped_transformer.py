@@ -49,7 +49,7 @@ def numpy_layer(block: Block, dim: int, tau: float, w, x: np.ndarray) -> np.ndar
 @pytest.mark.parametrize(
     ("block", "standard"),
     [
-        (Block(gamma=0.6, tau0=0.3, kappa=1.0), False),
+        (Block(gamma=0.6, tau0=0.3, growth_rate=1.0), False),
         (Block(gamma=0.6, tau0=0.3, heads=2, shaped_gains=ShapedGains(0.8, 1.7, 0.4)), True),
         (
             Block(

@@ -176,6 +176,11 @@ class Role(enum.StrEnum):
         return _FACTS[self].moves_scores
 
     @property
+    def is_of_mlp(self) -> bool:
+        """Whether the parameter is one of an MLP, or of a shared expert."""
+        return self in _OF_MLPS
+
+    @property
     def is_routed(self) -> bool:
         """Whether its gradient comes from the tokens that a router sends: a share 1 / experts."""
         return _FACTS[self].routed
@@ -223,6 +228,16 @@ _ENDS = frozenset(
     }
 )
 
+_OF_MLPS = frozenset(
+    {
+        Role.MLP_IN,
+        Role.MLP_GATE,
+        Role.MLP_OUT,
+        Role.MLP_IN_BIAS,
+        Role.MLP_GATE_BIAS,
+        Role.MLP_OUT_BIAS,
+    }
+)
 _OF_LATENTS = frozenset(
     {
         *(Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP),

@@ -15,7 +15,7 @@ with fresh N(0, 1) weights, and then, where it has one, through the shaped MLP.
 | n_h | hidden width, `hidden_ratio` = n_h / n | of the MLP |
 | lambda, gamma | `lam`, `gamma` | weights of the skip connection and of the branch |
 | tau_0 | `tau0` | temperature |
-| kappa | `kappa` | lam^2 + gamma^2 = 1 + kappa / n |
+| kappa | `growth_rate` | lam^2 + gamma^2 = 1 + kappa / n |
 | c_+, c_- | `c_plus`, `c_minus` | slopes 1 + c / sqrt(n) of the shaped ReLU |
 | alpha, beta, gamma_c | `ShapedGains.identity`, `.attention`, `.centring` | gains of A |
 
@@ -41,7 +41,7 @@ from translimit.core import (
     require_real,
 )
 
-#: How far lam^2 + gamma^2 may be from 1 without a stated kappa.
+#: How far lam^2 + gamma^2 may be from 1 without a stated growth_rate.
 CRITICAL_TOLERANCE = 1e-8
 
 
@@ -76,13 +76,13 @@ class ShapedMLP(Module):
         c_plus: c_+.
         c_minus: c_-.
         lam: weight of the skip connection; sqrt(1 - gamma^2) by default.
-        kappa: lam^2 + gamma^2 = 1 + kappa / dim.
+        growth_rate: kappa in lam^2 + gamma^2 = 1 + kappa / dim, at which the covariance grows.
         hidden_ratio: n_h / n, hidden width over width.
         normalised: divide by the second moment of phi_s. Without it the drift is of order
             sqrt(n), and there is no limit, unless c_plus + c_minus = 0.
 
     Raises:
-        ArgumentError: gamma outside (0, 1], weights off criticality without a stated kappa, a
+        ArgumentError: gamma outside (0, 1], weights off criticality without a stated growth_rate, a
             ratio that is not positive, numbers that are not finite.
     """
 
@@ -90,7 +90,7 @@ class ShapedMLP(Module):
     c_plus: float
     c_minus: float
     lam: float
-    kappa: float
+    growth_rate: float
     hidden_ratio: float
     normalised: bool = eqx.field(static=True)
     lam_follows_dim: bool = eqx.field(static=True)
@@ -102,11 +102,11 @@ class ShapedMLP(Module):
         c_plus: float = 0.0,
         c_minus: float = -1.0,
         lam: float | None = None,
-        kappa: float = 0.0,
+        growth_rate: float = 0.0,
         hidden_ratio: float = 1.0,
         normalised: bool = True,
     ):
-        self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, 1.0)
+        self.gamma, self.lam, self.growth_rate = _mixing(gamma, lam, growth_rate, 1.0)
         self.lam_follows_dim = lam is None
         self.c_plus = require_real(c_plus, "c_plus")
         self.c_minus = require_real(c_minus, "c_minus")
@@ -125,8 +125,9 @@ class Block(Module):
         gamma: weight of the branch, in (0, 1] with the default `lam`.
         tau0: temperature, positive; infinity leaves the linear part alone.
         lam: weight of the skip connection; sqrt(1 - gamma^2) by default.
-        kappa: lam^2 + gamma^2 = 1 + kappa / dim. With the default `lam` a network of finite width
-            takes sqrt(1 - gamma^2 + kappa / dim); a `lam` that is given is taken as it is.
+        growth_rate: kappa in lam^2 + gamma^2 = 1 + kappa / dim, at which the covariance grows. With
+            the default `lam` a network of finite width takes sqrt(1 - gamma^2 + kappa / dim); a
+            `lam` that is given is taken as it is.
         heads: independent heads H.
         projection: whether an output projection mixes the heads; without one they are
             concatenated.
@@ -137,8 +138,8 @@ class Block(Module):
 
     Raises:
         ArgumentError: gamma outside (0, 1], tau0 not positive, weights off criticality (lam^2 +
-            gamma^2 = 1, or lam^2 + identity^2 gamma^2 = 1) without a stated kappa, heads below 1,
-            a value_ratio other than 1 without projection, numbers that are not finite.
+            gamma^2 = 1, or lam^2 + identity^2 gamma^2 = 1) without a stated growth_rate, heads
+            below 1, a value_ratio other than 1 without projection, numbers that are not finite.
         ArgumentTypeError: heads that is no integer, an mlp that is no `ShapedMLP`.
 
     Examples:
@@ -152,7 +153,7 @@ class Block(Module):
     gamma: float
     tau0: float
     lam: float
-    kappa: float
+    growth_rate: float
     heads: int = eqx.field(static=True)
     projection: bool = eqx.field(static=True)
     value_ratio: float
@@ -167,7 +168,7 @@ class Block(Module):
         gamma: float,
         tau0: float,
         lam: float | None = None,
-        kappa: float = 0.0,
+        growth_rate: float = 0.0,
         heads: int = 1,
         projection: bool = False,
         value_ratio: float = 1.0,
@@ -176,7 +177,7 @@ class Block(Module):
         shaped_gains: ShapedGains | None = None,
     ):
         gains = ShapedGains() if shaped_gains is None else shaped_gains
-        self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, gains.identity)
+        self.gamma, self.lam, self.growth_rate = _mixing(gamma, lam, growth_rate, gains.identity)
         self.lam_follows_dim = lam is None
         tau0 = require_real(tau0, "tau0", Bounds(0.0, math.inf, "(]"))
         heads = require_count(heads, "heads")
@@ -199,37 +200,40 @@ class Block(Module):
 
 
 def _mixing(
-    gamma: float, lam: float | None, kappa: float, identity: float
+    gamma: float, lam: float | None, growth_rate: float, identity: float
 ) -> tuple[float, float, float]:
-    """Validated gamma, lam and kappa."""
-    gamma, kappa = require_real(gamma, "gamma"), require_real(kappa, "kappa")
+    """Validated gamma, lam and growth rate."""
+    gamma = require_real(gamma, "gamma")
+    growth_rate = require_real(growth_rate, "growth_rate")
     if not 0 < gamma <= 1:
         raise ArgumentError(
             "gamma", f"got {gamma:g}", "pass a branch weight in (0, 1], with lam^2 = 1 - gamma^2"
         )
     if lam is None:
-        return gamma, math.sqrt(1 - gamma**2), kappa
+        return gamma, math.sqrt(1 - gamma**2), growth_rate
     lam = require_real(lam, "lam")
     defects = (lam**2 + gamma**2 - 1, lam**2 + (identity * gamma) ** 2 - 1)
-    if kappa == 0 and min(map(abs, defects)) > CRITICAL_TOLERANCE:
+    if growth_rate == 0 and min(map(abs, defects)) > CRITICAL_TOLERANCE:
         raise ArgumentError(
             "lam",
             f"got {lam:g}: lam^2 + gamma^2 = {lam**2 + gamma**2:g}, not 1",
             "weights off criticality scale the covariance in every layer: take "
-            "lam = sqrt(1 - gamma^2), the default, or state kappa = dim (lam^2 + gamma^2 - 1)",
+            "lam = sqrt(1 - gamma^2), the default, or state "
+            "growth_rate = dim (lam^2 + gamma^2 - 1)",
         )
-    return gamma, lam, kappa
+    return gamma, lam, growth_rate
 
 
 def _lam_at(part: Block | ShapedMLP, dim: int) -> float:
     if not part.lam_follows_dim:
         return part.lam
-    square = part.lam**2 + part.kappa / dim
+    square = part.lam**2 + part.growth_rate / dim
     if square < 0:
         raise ArgumentError(
-            "kappa",
-            f"got {part.kappa:g}: lam^2 = 1 - gamma^2 + kappa / {dim} = {square:g} is negative",
-            "pass a larger kappa or width",
+            "growth_rate",
+            f"got {part.growth_rate:g}: lam^2 = 1 - gamma^2 + growth_rate / {dim} = {square:g} "
+            "is negative",
+            "pass a larger growth_rate or width",
         )
     return math.sqrt(square)
 

@@ -155,33 +155,37 @@ def require_covered(layer: Layer) -> None:
             raise NoSuchLimitError("layer", f"not covered: {what}", "take the observables alone")
 
 
-def concentrations(m: int, deviations: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def concentrations(
+    keys: int, deviations: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
     """I_m at several deviations of the scores, from a table.
 
     Args:
-        m: keys.
+        keys: m, how many a query sees.
         deviations: sigma.
     """
-    if m == 1:
+    if keys == 1:
         return np.ones_like(deviations)
     last, ratio = KNOTS[-1], KNOTS[-1] / np.maximum(deviations, KNOTS[-1])
-    inside = _table(m)(np.minimum(deviations, last))
+    inside = _table(keys)(np.minimum(deviations, last))
     return 1 - (1 - inside) * ratio
 
 
-def log_partitions(m: int, deviations: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def log_partitions(
+    keys: int, deviations: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
     """Phi_m at several deviations of the scores.
 
     Args:
-        m: keys.
+        keys: m, how many a query sees.
         deviations: sigma.
     """
-    if m == 1:
+    if keys == 1:
         return np.zeros_like(deviations)
     last = KNOTS[-1]
-    inside = _partition(m)(np.minimum(deviations, last))
-    beyond = (1 - float(_table(m)(last))) * last * np.maximum(deviations - last, 0.0)
-    return math.log(m) + inside + beyond
+    inside = _partition(keys)(np.minimum(deviations, last))
+    beyond = (1 - float(_table(keys)(last))) * last * np.maximum(deviations - last, 0.0)
+    return math.log(keys) + inside + beyond
 
 
 @functools.lru_cache(maxsize=512)

@@ -129,14 +129,19 @@ class Shapes:
 
 
 def optimal_shape(
-    coefficients: Sequence[float | int], *, parameters: float | int, kappa: float | int = 12.0
+    coefficients: Sequence[float | int],
+    *,
+    parameters: float | int,
+    mlp_ratio: float | int = 4,
+    gated: bool = False,
 ) -> OptimalShape:
     """The real shape with the least excess a / N + b / H + c / L of a number of parameters.
 
     Args:
         coefficients: a, b, c, positive.
         parameters: of the blocks, P = kappa N^2 H^2 L.
-        kappa: 4 + 2 r with the ratio r of the MLP's hidden units to the width, 4 + 3 r if gated.
+        mlp_ratio: r, hidden units of the MLP over the width; kappa = 4 + 2 r, 4 + 3 r if gated.
+        gated: whether the MLP has a gate.
 
     Raises:
         ArgumentError: numbers that are not positive.
@@ -148,12 +153,17 @@ def optimal_shape(
     """
     if len(coefficients) != 3 or not all(0 < one < math.inf for one in coefficients):
         raise ArgumentError("coefficients", f"got {brief(coefficients)}", "pass three above 0")
-    for name, value in (("parameters", parameters), ("kappa", kappa)):
+    for name, value in (("parameters", parameters), ("mlp_ratio", mlp_ratio)):
         if not 0 < value < math.inf:
             raise ArgumentError(name, f"got {value}", "pass a positive number")
     a, b, c = coefficients
-    mu = (kappa * a**2 * b**2 * c / (16 * parameters)) ** 0.2
+    mu = (_kappa(mlp_ratio, gated) * a**2 * b**2 * c / (16 * parameters)) ** 0.2
     return OptimalShape(a / (2 * mu), b / (2 * mu), c / mu, 5 * mu)
+
+
+def _kappa(mlp_ratio: float | int, gated: bool) -> float:
+    """P / (N^2 H^2 L): four matrices of attention, and those of the MLP."""
+    return 4.0 + (3 if gated else 2) * mlp_ratio
 
 
 def coefficients_of(extrapolation: Fitted) -> Coefficients:
@@ -210,10 +220,10 @@ def best_shapes(
                 "does not limit the loss, as far as the runs tell",
                 "add runs in which it is smaller, or in which two axes change, or more seeds",
             )
-    kappa = 4 + (3 if gated else 2) * mlp_ratio
+    kappa = _kappa(mlp_ratio, gated)
     a, b, c = (found.values[axis].value for axis in SHAPE)
     assert parameters is not None
-    best = optimal_shape((a, b, c), parameters=parameters, kappa=kappa)
+    best = optimal_shape((a, b, c), parameters=parameters, mlp_ratio=mlp_ratio, gated=gated)
     shapes = _integers((a, b, c), float(parameters), kappa, best)
     told = tuple(
         IntegerShape(

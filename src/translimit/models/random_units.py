@@ -70,7 +70,7 @@ def routing_weights(block: Experts, logits: Float[Array, "n experts"]) -> Float[
         block: the mixture.
         logits: of the router.
     """
-    scores = jax.nn.sigmoid(logits) if block.routing.startswith("sigmoid") else logits
+    scores = jax.nn.sigmoid(logits) if block.routing in ("sigmoid", "sigmoid_kept") else logits
     if block.groups > 1:
         rows = scores.reshape(len(scores), block.groups, -1)
         best, _ = jax.lax.top_k(rows, min(2, rows.shape[2]))

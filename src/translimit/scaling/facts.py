@@ -222,7 +222,7 @@ def _absent(reading: StackReading, values: JsonObject) -> set[Role]:
     if not mixtures:
         made |= {role for role in Role if role.is_routed}
     if not dense:
-        made |= {role for role in Role if role.value.startswith("mlp_")}
+        made |= {role for role in Role if role.is_of_mlp}
     if not any(one.gated for one in dense):
         made |= {Role.MLP_GATE, Role.MLP_GATE_BIAS}
     if values.get("attention_bias") is False:

@@ -80,9 +80,13 @@ def test_refusals():
     with pytest.raises(ArgumentTypeError, match="exactly one"):
         SlowOverlap(initial=0.0, t1=1.0)
     with pytest.raises(ArgumentError, match="initial"):
-        SlowOverlap(initial=1.0, t1=1.0, kappa=1.0)
-    with pytest.raises(ArgumentTypeError, match="kappa: is given together with law; pass exactly"):
-        SlowOverlap(initial=0.0, t1=1.0, kappa=1.0, law=GaussianHeads.of_score_std(1.0, dim=8))
+        SlowOverlap(initial=1.0, t1=1.0, drift_coefficient=1.0)
+    with pytest.raises(
+        ArgumentTypeError, match="drift_coefficient: is given together with law; pass exactly"
+    ):
+        SlowOverlap(
+            initial=0.0, t1=1.0, drift_coefficient=1.0, law=GaussianHeads.of_score_std(1.0, dim=8)
+        )
     with pytest.raises(ArgumentError, match=r"step: got 0.0; pass a positive number"):
         ArtanhEuler(max_step=0.0)
     chain = SharpHeadChain(dim=8, diffusive_step=0.1)

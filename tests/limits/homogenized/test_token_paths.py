@@ -120,7 +120,7 @@ def test_an_observable_of_another_kind_is_refused_by_name() -> None:
     with pytest.raises(ArgumentError, match="keep_states"):
         solve(PATHS["tokens"], METHOD, key=KEY, keep_states=False)
     for problem, method in (
-        (SlowOverlap(initial=0.1, t1=0.1, kappa=1.0), ArtanhEuler(paths=4)),
+        (SlowOverlap(initial=0.1, t1=0.1, drift_coefficient=1.0), ArtanhEuler(paths=4)),
         (SimplexClosure(law=LAW, tokens=3, t1=0.1), None),
     ):
         key = None if method is None else KEY

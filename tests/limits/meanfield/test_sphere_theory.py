@@ -59,5 +59,5 @@ def test_refusals_of_the_formulas():
         metastable_clusters(np.nan)
     with pytest.raises(ArgumentError, match="tokens: got 1"):
         equal_cosine_rate(0.0, 1.0, 1)
-    with pytest.raises(ArgumentError, match="rho: got"):
+    with pytest.raises(ArgumentError, match="overlap: got"):
         equal_cosine_rate(-0.9, 1.0, 5)

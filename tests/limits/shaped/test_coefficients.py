@@ -155,7 +155,7 @@ def test_closed_form_equals_the_index_form(tokens: int) -> None:
 
 BLOCKS = [
     Block(gamma=0.6, tau0=0.7),
-    Block(gamma=0.5, tau0=0.9, heads=3, projection=True, value_ratio=2.0, kappa=0.3),
+    Block(gamma=0.5, tau0=0.9, heads=3, projection=True, value_ratio=2.0, growth_rate=0.3),
     Block(gamma=0.5, tau0=0.9, heads=2, causal=True),
     Block(gamma=0.5, tau0=1.0, mlp=ShapedMLP(gamma=0.4, hidden_ratio=4.0)),
     Block(
@@ -233,11 +233,11 @@ def test_one_token_has_no_attention_terms() -> None:
     np.testing.assert_array_equal(covariance_drift(Block(gamma=0.5, tau0=0.1), [[2.0]]), [[0.0]])
 
 
-def test_a_stated_kappa_lets_the_weights_leave_criticality() -> None:
-    block = Block(gamma=0.5, tau0=1.0, lam=0.9, kappa=2.0)
+def test_a_stated_growth_rate_lets_the_weights_leave_criticality() -> None:
+    block = Block(gamma=0.5, tau0=1.0, lam=0.9, growth_rate=2.0)
     extra = covariance_drift(block, STAR) - covariance_drift(Block(gamma=0.5, tau0=1.0), STAR)
     np.testing.assert_allclose(extra, 2.0 * STAR)
-    assert Block(gamma=0.6, tau0=1.0, kappa=2.0).lam_at(100) == pytest.approx(0.66**0.5)
+    assert Block(gamma=0.6, tau0=1.0, growth_rate=2.0).lam_at(100) == pytest.approx(0.66**0.5)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
             "value_ratio: got 0.0; pass a positive number",
         ),
         (
-            lambda: Block(gamma=0.5, tau0=1.0, kappa=-8.0).lam_at(4),
+            lambda: Block(gamma=0.5, tau0=1.0, growth_rate=-8.0).lam_at(4),
             ArgumentError,
-            r"kappa: got -8: lam\^2 = 1 - gamma\^2 \+ kappa / 4 = -1.25 is negative; pass a larger",
+            r"growth_rate: got -8: lam\^2 = 1 - gamma\^2 \+ growth_rate / 4 = -1.25 is negative",
         ),
         (lambda: log_det_drift(LINEAR, np.ones((2, 2))), ArgumentError, "cov: is singular; pass"),
         (
@@ -313,9 +313,9 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
             "cov: a token of the pair has norm zero; pass a pair of positive norm",
         ),
         (
-            lambda: linear_norm_law(Block(gamma=0.5, tau0=np.inf, kappa=1.0), 1.0, 1.0),
+            lambda: linear_norm_law(Block(gamma=0.5, tau0=np.inf, growth_rate=1.0), 1.0, 1.0),
             NoSuchLimitError,
-            "block: has kappa = 1; pass one with kappa = 0",
+            "block: has growth_rate = 1; pass one with growth_rate = 0",
         ),
         (lambda: linear_norm_law(LINEAR, 0.0, 1.0), ArgumentError, "norm: got 0.0; pass a positi"),
         (lambda: linear_norm_law(LINEAR, 1.0, -1.0), ArgumentError, "t: got -1.0; pass a time of"),

@@ -106,8 +106,8 @@ def test_kappa_multiplies_the_covariance_at_every_time() -> None:
     method = StructurePreserving(paths=3, max_step=0.025)
 
     def run(kappa: float, other: float):
-        mlp = ShapedMLP(gamma=0.5, c_plus=0.0, c_minus=-1.0, kappa=other)
-        block = Block(gamma=0.6, tau0=np.inf, kappa=kappa, mlp=mlp)
+        mlp = ShapedMLP(gamma=0.5, c_plus=0.0, c_minus=-1.0, growth_rate=other)
+        block = Block(gamma=0.6, tau0=np.inf, growth_rate=kappa, mlp=mlp)
         sde = CovarianceSDE(block=block, initial=THREE, t1=0.5)
         return solve(sde, method, key=jax.random.key(0), save=[0.2, 0.5])
 

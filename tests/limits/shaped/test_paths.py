@@ -26,7 +26,7 @@ from translimit.limits.shaped import (
     linear_variance,
 )
 
-MANY = Block(gamma=0.6, tau0=0.7, heads=3, projection=True, kappa=0.5)
+MANY = Block(gamma=0.6, tau0=0.7, heads=3, projection=True, growth_rate=0.5)
 CAUSAL = Block(gamma=0.6, tau0=0.7, heads=2, causal=True)
 LOUD = ShapedMLP(gamma=0.6, c_plus=1.0, c_minus=-1.0, normalised=False)
 
@@ -128,7 +128,7 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
         degrees = 1 / (float(linear_variance(block)) * h)
         root = np.asarray(wishart_factor(wishart, degrees, tokens)) / degrees**0.5
     parts = after_attention(block, np.asarray(factor), h, normal)
-    growth = np.exp(block.kappa * h)
+    growth = np.exp(block.growth_rate * h)
     moved = lower_factor_of(parts) @ root
     expected = growth * moved @ moved.T
     if kind == "repeated":
@@ -140,7 +140,7 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
     np.testing.assert_allclose(end @ end.T, expected, atol=2e-6 * np.abs(expected).max())
     exact = longdouble_log_det(parts) + 2 * np.sum(np.log(np.diagonal(root)))
     log_det = 2 * np.sum(np.log(np.abs(np.diagonal(end))))
-    assert abs(log_det - exact - tokens * block.kappa * h) < 1e-4
+    assert abs(log_det - exact - tokens * block.growth_rate * h) < 1e-4
 
 
 def lower_factor_of(parts: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def blocks(size):
     """Blocks for covariances of this size."""
     return {
         "attention": Block(gamma=0.5, tau0=0.8 * size, heads=2, projection=True),
-        "causal": Block(gamma=0.5, tau0=0.8 * size, causal=True, kappa=0.3),
+        "causal": Block(gamma=0.5, tau0=0.8 * size, causal=True, growth_rate=0.3),
         "full": Block(gamma=0.5, tau0=0.8 * size, mlp=MLP),
         "mlp": MLP,
     }

@@ -157,11 +157,11 @@ def _measured(found: ex.Found[Config], law: str) -> Estimate:
 def _gaussian(law: str, factor: float = 1.0) -> float:
     """What it is with sigma^2 times a factor: the same as at so many times the time."""
     laws, t = limits.shaped, factor * T1
-    if law.startswith("norm"):
+    if law in ("norm-mean", "norm-variance"):
         found = laws.linear_norm_law(linear_block(), PAIR[0][0], t)
     else:
         found = laws.linear_log_det_law(linear_block(), np.eye(3), t)
-    return found[law.endswith("variance")]
+    return found[law in ("norm-variance", "log-det-variance")]
 
 
 def _step_errors(config: Config) -> tuple[float, float]:

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     from translimit.describe import Parameterization
 
 Arm = Literal["rules", "rules-emb", "sp", "sp+emb"]
-ARMS: tuple[Arm, ...] = ("rules", "rules-emb", "sp", "sp+emb")
 #: Ids there are, and the loss that stands for a diverged run.
 VOCABULARY, CAP = 256, 10.0
+#: Arms with the rates of the rules, and those of one rate for all.
+BY_RULES: tuple[Arm, ...] = ("rules", "rules-emb")
+ORDINARY: tuple[Arm, ...] = ("sp", "sp+emb")
+ARMS: tuple[Arm, ...] = (*BY_RULES, *ORDINARY)
 #: The inputs of the network that are looked up.
 EMBEDDINGS = (Role.TOKEN_EMBEDDING, Role.POSITION_EMBEDDING)
 
@@ -112,7 +115,7 @@ class Config(CheckedConfig):
     def rates(self, at: At) -> tuple[float, ...]:
         """The grid of an arm at a multiple."""
         first, last = self.log2_rates
-        shift = -round(math.log2(at.multiple)) if at.arm.startswith("sp") else 0
+        shift = -round(math.log2(at.multiple)) if at.arm in ORDINARY else 0
         return tuple(2.0 ** (power + shift) for power in range(first, last + 1))
 
 
@@ -124,7 +127,7 @@ def parameterized(config: Config, at: At) -> Parameterization:
         at: the arm and the multiple of the base's head dimension, which is m_d.
     """
     shape = config.shape(at.multiple)
-    if at.arm.startswith("rules"):
+    if at.arm in BY_RULES:
         made = networks.carried(config.shape(1).size, shape, "adamw")
     else:
         made = networks.standard(shape)

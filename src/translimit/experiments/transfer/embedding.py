@@ -22,7 +22,7 @@ import translimit.experiments as ex
 from translimit import figures
 from translimit.checks import read_at, valleys
 from translimit.core import Estimate
-from translimit.experiments.transfer.arms import ARMS, NETWORKS, Arm, At, Config, all_arms
+from translimit.experiments.transfer.arms import ARMS, NETWORKS, ORDINARY, Arm, At, Config, all_arms
 
 SAID = {
     "rules": "the rules",
@@ -86,7 +86,7 @@ def _behind(found: ex.Found[Config], arm: Arm) -> Estimate:
 
 
 def _expected(found: ex.Found[Config], arm: Arm) -> float:
-    return -math.log10(found.config.largest) if arm.startswith("sp") else 0.0
+    return -math.log10(found.config.largest) if arm in ORDINARY else 0.0
 
 
 DRIFT = ex.Claims(

@@ -12,7 +12,7 @@ r"""Homogenized transformers: many layers of random heads on the unit sphere, wi
 | beta sigma_A^2 d_k^{1/2} | `score_std` | |
 | beta d sigma_A^2 | `beta_operator` | |
 | common off-diagonal overlap gamma | `overlap` | |
-| kappa | `kappa`, coefficient of the slow equation | |
+| kappa | `drift_coefficient`, coefficient of the slow equation | |
 
 Problems, methods and solutions stand here, with `classify` and `collapse_depth`; what can be had
 without solving, and the parts of the equations, in modules by topic: `overlaps` (drift, covariation

@@ -102,13 +102,13 @@ def circle_map(
     A: Float[Array, "heads 2 2"],
     beta: Number,
     step: Number,
-    rho: Float[Array, " nodes"],
+    density: Float[Array, " nodes"],
 ) -> Float[Array, " nodes"]:
     """Phi at the nodes: where one layer takes every angle."""
-    angles = 2.0 * jnp.pi * jnp.arange(rho.size) / rho.size
+    angles = 2.0 * jnp.pi * jnp.arange(density.size) / density.size
     e = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
     perpendicular = jnp.stack([-e[:, 1], e[:, 0]], axis=-1)
-    scores = beta * jnp.einsum("hab,ib,ja->hij", A, e, e) + jnp.log(jnp.maximum(rho, 1e-300))
+    scores = beta * jnp.einsum("hab,ib,ja->hij", A, e, e) + jnp.log(jnp.maximum(density, 1e-300))
     m = jax.nn.softmax(scores, axis=-1) @ e
     u = step * jnp.mean(jnp.einsum("hab,hib->hia", V, m), axis=0)
     return angles + jnp.arctan2(jnp.sum(u * perpendicular, -1), 1.0 + jnp.sum(u * e, -1))

@@ -13,7 +13,7 @@ for kappa > 2 it has the stationary density (1 - u^2)^{kappa/2 - 2}.
     The paper prints kappa = 1, and the mean cosine after one Gaussian layer with the coefficient
     1 / (2 d). A = W W'^T has two layers, so that the mean cosine is
     R - (1 / (2 d) + 1 / (2 d_k)) R (1 - R^2); with d_k = d this gives kappa = 2, which simulation
-    confirms. `SlowOverlap(kappa=1)` solves the printed equation.
+    confirms. `SlowOverlap(drift_coefficient=1)` solves the printed equation.
 
 !!! warning "Not a statement about finitely many tokens"
     At a fixed number of tokens the drift is of order one on the diffusive clock. The limit needs a
@@ -166,14 +166,14 @@ def sharp_kernel(dim: int, head_dim: int | float | None = None) -> Kernel:
     return kernel
 
 
-def default_kappa(dim: int, head_dim: int | None = None) -> float:
+def default_drift_coefficient(dim: int, head_dim: int | None = None) -> float:
     """Kappa = 3/2 + dim / (2 head_dim); 2 where both agree."""
     return 1.5 + dim / (2.0 * (dim if head_dim is None else head_dim))
 
 
 def slow_expectation(
     observable: Callable[[np.ndarray], np.ndarray],
-    kappa: float,
+    drift_coefficient: float,
     *,
     initial: float,
     t1: float,
@@ -183,7 +183,7 @@ def slow_expectation(
 
     Args:
         observable: a smooth function of overlaps [nodes]; see `two_tokens.artanh_expectation`.
-        kappa: the coefficient; 1 for the printed equation.
+        drift_coefficient: kappa, the coefficient; 1 for the printed equation.
         initial: u(0), in (-1, 1).
         t1: slow time, positive.
         nodes: of artanh u in [-9, 9].
@@ -191,7 +191,7 @@ def slow_expectation(
     Raises:
         ArgumentError: numbers out of range.
     """
-    kappa = float(require_number(kappa, "kappa"))
+    kappa = float(require_number(drift_coefficient, "drift_coefficient"))
     return artanh_expectation(
         observable,
         lambda y: ((2.0 - kappa) * np.tanh(y), np.ones_like(y)),
@@ -201,7 +201,7 @@ def slow_expectation(
     )
 
 
-def hitting_probability(initial: float, kappa: float) -> float:
+def hitting_probability(initial: float, drift_coefficient: float) -> float:
     """P[u_inf = 1] for kappa < 2, by the scale function.
 
     int_{-pi/2}^{asin u_0} cos^{1 - kappa} / int_{-pi/2}^{pi/2} cos^{1 - kappa}; for kappa = 1 it is
@@ -209,7 +209,7 @@ def hitting_probability(initial: float, kappa: float) -> float:
 
     Args:
         initial: u_0, in [-1, 1].
-        kappa: not negative, below 2.
+        drift_coefficient: kappa, not negative, below 2.
 
     Raises:
         ArgumentError: outside these ranges: for kappa >= 2 the overlap does not settle.
@@ -217,24 +217,28 @@ def hitting_probability(initial: float, kappa: float) -> float:
     from scipy.special import betainc
 
     u = float(require_cosine(initial, "initial"))
-    kappa = float(require_number(kappa, "kappa"))
+    kappa = float(require_number(drift_coefficient, "drift_coefficient"))
     if kappa >= 2:
         raise ArgumentError(
-            "kappa", f"got {kappa:g}: the overlap does not settle at +-1", "pass less than 2"
+            "drift_coefficient",
+            f"got {kappa:g}: the overlap does not settle at +-1",
+            "pass less than 2",
         )
     # Symmetric: the incomplete beta function of (1 + u) / 2 with both exponents 1 - kappa / 2.
     return float(betainc(1.0 - kappa / 2, 1.0 - kappa / 2, 0.5 * (1.0 + u)))
 
 
-def stationary_square(kappa: float) -> float:
+def stationary_square(drift_coefficient: float) -> float:
     """E u^2 = 1 / (kappa - 1) of the stationary law, kappa > 2.
 
     Raises:
         ArgumentError: kappa of at most 2, for which there is no stationary law.
     """
-    kappa = float(require_number(kappa, "kappa"))
+    kappa = float(require_number(drift_coefficient, "drift_coefficient"))
     if kappa <= 2:
-        raise ArgumentError("kappa", f"got {kappa:g}: no stationary law", "pass more than 2")
+        raise ArgumentError(
+            "drift_coefficient", f"got {kappa:g}: no stationary law", "pass more than 2"
+        )
     return 1.0 / (kappa - 1.0)
 
 

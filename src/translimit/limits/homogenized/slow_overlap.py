@@ -43,7 +43,7 @@ from translimit.core import (
     require_number,
 )
 from translimit.describe import GaussianHeads, require_cosine
-from translimit.limits.homogenized.low_temperature import default_kappa
+from translimit.limits.homogenized.low_temperature import default_drift_coefficient
 from translimit.limits.homogenized.schedule import Schedule, require_max_step, schedule
 from translimit.limits.homogenized.step_error import Comparison, refined
 from translimit.limits.homogenized.token_paths import REFERENCE
@@ -87,7 +87,7 @@ class SlowSolution(AbstractSolution):
     Attributes:
         ts: the times kept, slow time tau / d [times].
         overlap: u [paths, times].
-        kappa: coefficient of the equation.
+        drift_coefficient: coefficient of the equation.
         warnings: when the limit applies, in words.
         max_step: the largest step taken.
         discretisation: size of the error of the steps in E u and E u^2, the larger, with the
@@ -98,7 +98,7 @@ class SlowSolution(AbstractSolution):
 
     ts: Times
     overlap: Float[AnyArray, "paths kept"]
-    kappa: Number
+    drift_coefficient: Number
     warnings: tuple[str, ...] = eqx.field(static=True)
     max_step: float = eqx.field(static=True)
     discretisation: Number
@@ -122,7 +122,7 @@ class SlowSolution(AbstractSolution):
             {"overlap": (("sample", "time"), np.asarray(self.overlap), about)},
             coords={"time": ("time", np.asarray(self.ts), time)},
             attrs={
-                "kappa": float(self.kappa),
+                "drift_coefficient": float(self.drift_coefficient),
                 "max_step": self.max_step,
                 "warnings": "; ".join(self.warnings),
             },
@@ -143,18 +143,18 @@ class SlowOverlap(AbstractProblem[SlowSolution]):
         initial: u_0, in (-1, 1).
         t1: final slow time, positive.
         law: heads whose dim and head_dim give kappa = 3/2 + dim / (2 head_dim).
-        kappa: the coefficient itself, instead of a law; 1 for the printed equation.
+        drift_coefficient: the coefficient itself, instead of a law; 1 for the printed equation.
 
     Raises:
         ArgumentError: numbers out of range.
-        ArgumentTypeError: neither a law nor kappa, or both.
+        ArgumentTypeError: neither a law nor drift_coefficient, or both.
 
     Reference: arXiv 2604.01978, with the erratum of `low_temperature`.
     """
 
     initial: Number
     t1: Number
-    kappa: Number
+    drift_coefficient: Number
 
     def __init__(
         self,
@@ -162,16 +162,20 @@ class SlowOverlap(AbstractProblem[SlowSolution]):
         initial: ArrayInput,
         t1: ArrayInput,
         law: GaussianHeads | None = None,
-        kappa: ArrayInput | None = None,
+        drift_coefficient: ArrayInput | None = None,
     ):
-        if (law is None) == (kappa is None):
+        if (law is None) == (drift_coefficient is None):
             both = "is missing, and so is law" if law is None else "is given together with law"
-            raise ArgumentTypeError("kappa", both, "pass exactly one of the two")
+            raise ArgumentTypeError("drift_coefficient", both, "pass exactly one of the two")
         self.initial = require_cosine(initial, "initial", ends=False)
         self.t1 = require_number(t1, "t1", POSITIVE)
-        value = default_kappa(law.dim, law.head_dim) if law is not None else kappa
+        value = (
+            default_drift_coefficient(law.dim, law.head_dim)
+            if law is not None
+            else drift_coefficient
+        )
         assert value is not None
-        self.kappa = require_number(value, "kappa")
+        self.drift_coefficient = require_number(value, "drift_coefficient")
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:
@@ -205,7 +209,9 @@ class SlowOverlap(AbstractProblem[SlowSolution]):
         def both_paths(
             fine: Schedule, coarse: Schedule
         ) -> tuple[Float[AnyArray, "paths times"], Float[AnyArray, "paths times"]]:
-            return in_float64(_slow_paths, self.initial, self.kappa, fine, coarse.sizes, paths, key)
+            return in_float64(
+                _slow_paths, self.initial, self.drift_coefficient, fine, coarse.sizes, paths, key
+            )
 
         def is_hidden(step: float) -> bool:
             plan = schedule(ts, step)
@@ -224,7 +230,7 @@ class SlowOverlap(AbstractProblem[SlowSolution]):
         return SlowSolution(
             ts=ts,
             overlap=overlap,
-            kappa=self.kappa,
+            drift_coefficient=self.drift_coefficient,
             warnings=(FINITE_TOKENS,),
             max_step=plan.largest,
             discretisation=error.largest,
@@ -235,7 +241,7 @@ class SlowOverlap(AbstractProblem[SlowSolution]):
 
 @eqx.filter_jit
 def _slow_paths(
-    initial: Array, kappa: Array, plan: Schedule, coarse: Array, paths: Array, key: Key
+    initial: Array, drift_coefficient: Array, plan: Schedule, coarse: Array, paths: Array, key: Key
 ) -> tuple[Float[Array, "paths saves"], Float[Array, "paths saves"]]:
     """Overlaps [paths, saves], and those with the `coarse` steps on the same noise.
 
@@ -249,9 +255,9 @@ def _slow_paths(
         y, other, waiting, kept = carry
         size, merged, slot, z = this
         change = jnp.sqrt(2.0 * size) * z
-        y = y + (2.0 - kappa) * jnp.tanh(y) * size + change
+        y = y + (2.0 - drift_coefficient) * jnp.tanh(y) * size + change
         waiting = waiting + change
-        taken = other + (2.0 - kappa) * jnp.tanh(other) * merged + waiting
+        taken = other + (2.0 - drift_coefficient) * jnp.tanh(other) * merged + waiting
         other = jnp.where(merged > 0, taken, other)
         waiting = jnp.where(merged > 0, 0.0, waiting)
         return (y, other, waiting, kept.at[slot].set(jnp.stack([y, other]))), None

@@ -22,12 +22,12 @@ from translimit.core import NOT_NEGATIVE, ArgumentError, require_count, require_
 
 
 def equal_cosine_rate(
-    rho: float, beta: float, tokens: int, *, normalised: bool = True, shift: float = 0.0
+    overlap: float, beta: float, tokens: int, *, normalised: bool = True, shift: float = 0.0
 ) -> float:
     """The rate rho' at which the common cosine of equiangular tokens grows.
 
     Args:
-        rho: the common cosine, between -1 / (tokens - 1) and 1.
+        overlap: the common cosine, between -1 / (tokens - 1) and 1.
         beta: inverse temperature.
         tokens: how many tokens, at least 2.
         normalised: SA or USA.
@@ -37,17 +37,17 @@ def equal_cosine_rate(
         ArgumentError: fewer than two tokens, or a cosine that so many tokens cannot share.
     """
     require_count(tokens, "tokens", 2)
-    if not -1.0 / (tokens - 1) - 1e-12 <= rho <= 1.0 + 1e-12:
+    if not -1.0 / (tokens - 1) - 1e-12 <= overlap <= 1.0 + 1e-12:
         raise ArgumentError(
-            "rho",
-            f"got {rho:g}",
+            "overlap",
+            f"got {overlap:g}",
             f"pass a number in [-1/{tokens - 1}, 1], as {tokens} tokens can share",
         )
-    product = 2.0 * (1.0 - rho) * (1.0 + (tokens - 1) * rho)
+    product = 2.0 * (1.0 - overlap) * (1.0 + (tokens - 1) * overlap)
     if normalised:
         # e^{beta rho} / (e^beta + (n - 1) e^{beta rho}), without overflow.
-        return product / (np.exp(beta * (1.0 - rho)) + tokens - 1)
-    return product * np.exp(beta * rho - shift) / tokens
+        return product / (np.exp(beta * (1.0 - overlap)) + tokens - 1)
+    return product * np.exp(beta * overlap - shift) / tokens
 
 
 def growth_rates(

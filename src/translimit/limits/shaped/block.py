@@ -31,7 +31,7 @@ def require_limit(block: Block | ShapedMLP) -> None:
             "take equal gains, or run the network itself (models.ShapedTransformer)",
         )
     off = block.lam**2 + (gains.identity * block.gamma) ** 2 - 1
-    if abs(off) > CRITICAL_TOLERANCE and block.kappa == 0:
+    if abs(off) > CRITICAL_TOLERANCE and block.growth_rate == 0:
         raise NoSuchLimitError(
             "block",
             f"has lam^2 + identity^2 gamma^2 = {1 + off:g}: the covariance changes by that factor "

@@ -237,7 +237,7 @@ def _attention_drift(block: Block, cov: Array) -> Array:
     return (
         block.gamma**2
         * (gains.attention**2 * second + gains.identity * gains.attention * (turned + turned.T))
-        + block.kappa * cov
+        + block.growth_rate * cov
     )
 
 
@@ -246,7 +246,7 @@ def _mlp_drift(mlp: ShapedMLP, cov: Array) -> Array:
     scale = jnp.outer(norms, norms)
     nu = (mlp.c_plus - mlp.c_minus) ** 2 / (2 * jnp.pi) * shaped_relu_kernel(cov / scale)
     nu = jnp.where(jnp.eye(cov.shape[0], dtype=bool), 0.0, nu)
-    result = mlp.gamma**2 * nu * scale + mlp.kappa * cov
+    result = mlp.gamma**2 * nu * scale + mlp.growth_rate * cov
     if not mlp.normalised:
         result = result + mlp.gamma**2 * (mlp.c_plus**2 + mlp.c_minus**2) / 2 * cov
     return result
@@ -355,12 +355,14 @@ def require_linear(block: Block) -> None:
     """Only the linear part of the block has these closed laws.
 
     Raises:
-        NoSuchLimitError: finite temperature, an MLP or a kappa.
+        NoSuchLimitError: finite temperature, an MLP or a growth_rate.
     """
     require_limit(block)
     if isinstance(block, ShapedMLP) or block.mlp is not None or np.isfinite(block.tau0):
         raise NoSuchLimitError(
             "block", "has attention or an MLP", "pass one with tau0=inf and no MLP"
         )
-    if block.kappa:
-        raise NoSuchLimitError("block", f"has kappa = {block.kappa:g}", "pass one with kappa = 0")
+    if block.growth_rate:
+        raise NoSuchLimitError(
+            "block", f"has growth_rate = {block.growth_rate:g}", "pass one with growth_rate = 0"
+        )

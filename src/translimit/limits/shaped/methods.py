@@ -180,10 +180,10 @@ class StructurePreserving(AbstractCovarianceMethod):
         mlp = block if isinstance(block, ShapedMLP) else block.mlp
         if isinstance(block, Block):
             factor = after_attention(block, factor, h, noise.scores, self.bounded)
-            growth = growth + block.kappa
+            growth = growth + block.growth_rate
         if mlp is not None:
             factor = after_mlp(mlp, factor, h)
-            growth = growth + mlp.kappa
+            growth = growth + mlp.growth_rate
         scale = jnp.exp(growth * h / 2) / jnp.sqrt(self.degrees(block, h))
         return lower_product(factor, noise.linear) * scale
 

@@ -43,7 +43,7 @@ def explosion_probability(block: Block, distance: float, t1: float = math.inf) -
     """Probability that two tokens explode before t1.
 
     Args:
-        block: attention block with finite tau0, without MLP, mask and kappa.
+        block: attention block with finite tau0, without MLP, mask and growth_rate.
         distance: D = V_11 + V_22 - 2 V_12 at depth 0, not negative.
         t1: time, layers / dim; closed form at infinity, backward equation at finite times.
 
@@ -84,7 +84,7 @@ def two_token_expectation(
     """E f(D_t1) for two tokens, by the backward equation; error about 1e-4 for bounded f.
 
     Args:
-        block: attention block with finite tau0, without MLP, mask and kappa.
+        block: attention block with finite tau0, without MLP, mask and growth_rate.
         distance: D at depth 0, positive.
         t1: time, layers / dim, finite.
         functional: f, bounded, of an array of distances; may jump.
@@ -160,7 +160,12 @@ def two_token_expectation(
 def _diffusion_of(block: Block) -> tuple[float, float]:
     """K = a / q, and the distance at which z = 1."""
     require_limit(block)
-    own = isinstance(block, Block) and block.mlp is None and not block.causal and not block.kappa
+    own = (
+        isinstance(block, Block)
+        and block.mlp is None
+        and not block.causal
+        and not block.growth_rate
+    )
     if (
         not own
         or not math.isfinite(block.tau0)
@@ -169,7 +174,8 @@ def _diffusion_of(block: Block) -> tuple[float, float]:
         raise NoSuchLimitError(
             "block",
             "the distance of two tokens is a diffusion of its own for attention alone",
-            "pass a block without MLP, mask and kappa, with finite tau0 and gains that are not 0; "
+            "pass a block without MLP, mask and growth_rate, with finite tau0 and gains other than "
+            "0; "
             "for others run CovarianceSDE",
         )
     gains = block.shaped_gains
