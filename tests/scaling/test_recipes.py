@@ -17,7 +17,7 @@ DEEP = Size(head_dim=32, heads=12, layers=10)
 MATRICES = ("query", "key", "value", "mlp_in")
 ENDS = ("attention_out", "mlp_out")
 VECTORS = ("block_gain", "block_bias")
-#: Rows that recipes by shape alone have beside those of the note's table.
+#: Rows that recipes by shape alone have beside those of the table of the documentation.
 READERS = ("block_norm_bias", "query_bias", "key_bias", "value_bias", "mlp_gate_bias")
 TABLES = ("position_embedding", "patch_embedding")
 

@@ -292,7 +292,7 @@ EXPERIMENT = ex.Experiment(
             gains=(0.1, 0.3, 0.6, 1.2),
             variances=(0.25, 0.5, 1.0, 3.0),
             dim=512,
-            networks=24,
+            networks=40,
         ),
         "paper": Config(
             gains=(0.1, 0.2, 0.4, 0.8, 1.6),
