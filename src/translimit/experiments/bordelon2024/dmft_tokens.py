@@ -257,8 +257,7 @@ EXPERIMENT = ex.Experiment[Config](
             recall_seeds=100,
             tol=0.04,
         ),
-        # At gamma_0 = 1 the loss of "recall" is that of features that do not move within 0.004.
-        "standard": Config(recall_gamma0=2.0, tol=0.01),
+        "standard": Config(tol=0.01),
         "paper": Config(
             sentences=8,
             tokens=8,
@@ -268,7 +267,6 @@ EXPERIMENT = ex.Experiment[Config](
             neurons=8000,
             sizes=(16, 32, 64, 128),
             at_once=100,
-            recall_gamma0=2.0,
             tol=0.01,
         ),
     },

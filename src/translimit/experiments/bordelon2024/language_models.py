@@ -53,7 +53,6 @@ class Config(CheckedConfig):
         steps: evaluations, one more than updates.
         eta0: learning rate of the chain.
         recall_eta0: learning rate of "recall".
-        recall_gamma0: how richly "recall" learns; the chain at 1.
         samples: sampled heads of a population of the limit.
         neurons: sampled neurons of a population.
         populations: of the limit.
@@ -75,7 +74,6 @@ class Config(CheckedConfig):
     steps: Two = 8
     eta0: Positive = 0.7
     recall_eta0: Positive = 1.0
-    recall_gamma0: Positive = 1.0
     samples: Count = 2000
     neurons: Count = 4200
     populations: Two = 4
@@ -128,7 +126,6 @@ class Config(CheckedConfig):
             vocabulary=self.words,
             beta0=2.0,
             eta0=self.recall_eta0,
-            gamma0=self.recall_gamma0,
             seeds=self.recall_seeds,
         )
 
