@@ -146,8 +146,8 @@ def _estimate(paper: str, name: str, ledger: dict[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text in a cell: a bar ends it, also within mathematics."""
-    return text.replace("|", "\\vert " if "$" in text else "\\|")
+    """Text in a cell: a bar ends it, but within formulas, which are taken out before."""
+    return re.sub(r"(\$[^$]+\$)|\|", lambda match: match[1] or r"\|", text)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

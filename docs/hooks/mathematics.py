@@ -2,21 +2,22 @@
 
 A formula is taken out of the Markdown before it is rendered (which would read its underscores as
 emphasis) and put back as MathML into the HTML. A formula that latex2mathml does not fully
-understand stops the build. The font of formulas is that of reports.
+understand stops the build. MathML and the font of formulas are those of reports.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-TEMPLATES = Path(__file__).parents[2] / "src" / "translimit" / "report" / "templates"
+SOURCE = Path(__file__).parents[2] / "src"
+TEMPLATES = SOURCE / "translimit" / "report" / "templates"
 FONT = ("mathematics.woff", "mathematics.LICENSE.txt")
 
 #: Code, which is left alone, or an escaped dollar, or a formula.
@@ -65,10 +66,15 @@ def mathml(latex: str, *, display: bool) -> str:
     Raises:
         PluginError: latex2mathml cannot read it, or leaves a command of it as text.
     """
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+    from translimit.core import ArgumentError
+    from translimit.report import mathml
+
     try:
-        markup = convert(latex.strip(), display="block" if display else "inline")
-    except Exception as error:
-        raise PluginError(f"the formula {latex!r} cannot be read: {error!r}") from error
+        markup = mathml.mathml(latex.strip(), block=display)
+    except ArgumentError as error:
+        raise PluginError(f"the formula {latex!r} cannot be read: {error}") from error
     if latex.count("{") != latex.count("}"):  # which latex2mathml would pass over
         raise PluginError(f"the formula {latex!r} has unbalanced braces")
     if "\\" in markup:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from translimit import experiments
 from translimit.core import ArgumentError
-from translimit.report.mathematics import _serialise, plain, require_readable, typeset
+from translimit.report.mathematics import plain, require_readable, typeset
+from translimit.report.mathml import THIN, _serialise
 from translimit.report.typesetting import FAMILY, FONT, resource
 
 
@@ -30,11 +31,41 @@ def test_formula_is_mathml_between_escaped_text():
 
 @pytest.mark.parametrize(
     ("source", "prefix"),
-    [("[-1, 1]", True), ("a = -b", True), ("-a", True), ("a - b", False), ("|a| - b", False)],
+    [
+        ("[-1, 1]", True),
+        (r"\langle -x \rangle", True),
+        ("a = -b", True),
+        ("-a", True),
+        ("a - b", False),
+        ("|a| - b", False),
+    ],
 )
 def test_minus_is_a_sign_or_an_operator(source, prefix):
     (minus,) = (e for e in elements(typeset(f"${source}$")) if e.text == "\N{MINUS SIGN}")
     assert (minus.get("form") == "prefix") == prefix
+
+
+@pytest.mark.parametrize(
+    ("source", "spaces"),
+    [
+        (r"\log n", 1),
+        (r"2 \log n", 2),
+        (r"\log^2 n", 1),
+        (r"\log\det V", 2),
+        (r"\log(n)", 0),
+        (r"\log | x |", 0),
+        (r"\log \left( n \right)", 0),
+        (r"a + \log \, n", 1),
+        (r"-\max_i x_i", 1),
+        (r"\operatorname{rank}(Q)", 0),
+        (r"d - \mathrm{rank} Q", 1),
+        (r"(a) \sup_t b", 2),
+        (r"n_\mathrm{out} x", 0),
+        (r"a b", 0),
+    ],
+)
+def test_names_of_functions_are_parted_by_thin_spaces_as_in_tex(source, spaces):
+    assert typeset(f"${source}$").count(THIN) == spaces
 
 
 def test_numbers_with_an_exponent_are_powers_of_ten():

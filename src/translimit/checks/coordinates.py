@@ -17,7 +17,7 @@ from jaxtyping import Float
 from translimit.checks.exponents import Fitted, Levels, fitted
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import ArgumentError, Estimate, Json, Verdict, with_error
+from translimit.core import ArgumentError, Estimate, Json, Verdict, format_count, with_error
 
 #: How many undecided promises a sentence lists.
 _LISTED = 3
@@ -230,8 +230,8 @@ class CoordinateCheck:
         found = fit.settled if nearer else fit.plain
         told = with_error(found.value, found.stderr, "+.2f")
         bends = ", with its finite-size term" if nearer else ""
-        times = "update" if step == 1 else "updates"
-        return f"{name} after {step} {times} ({told}{bends}, promised {expected:+.2f})"
+        times = format_count(step, "update")
+        return f"{name} after {times} ({told}{bends}, promised {expected:+.2f})"
 
     def _remedy(self, places: Sequence[tuple[str, int]], tol: float) -> str:
         """What would decide."""
@@ -261,8 +261,8 @@ class CoordinateCheck:
                 if not math.isfinite(found.value):
                     grows = "to no power (a network diverged)"
                 sentences.append(
-                    f"{coordinate} after {step} updates grows with {self.axis} {grows}, and "
-                    f"{expected:+.2f} is promised"
+                    f"{coordinate} after {format_count(step, 'update')} grows with {self.axis} "
+                    f"{grows}, and {expected:+.2f} is promised"
                 )
         return sentences
 

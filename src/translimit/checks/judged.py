@@ -27,6 +27,7 @@ from translimit.checks.exponents import fitted
 from translimit.checks.lint import Finding, ParameterNumbers, compare
 from translimit.checks.places import LATENT_MAPS, MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
+from translimit.core import format_count
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
@@ -147,7 +148,8 @@ def _random_readout(at: Sequence[int], values: Values, promised: Promised) -> li
             promised.pop(("output_change", step))
     if not early:
         return []
-    after = "at any of the steps" if len(early) == len(steps) else f"up to {max(early)} updates"
+    many = format_count(max(early), "update")
+    after = "at any of the steps" if len(early) == len(steps) else f"up to {many}"
     return [
         "the readout starts at random: what moves in the stream moves the output through it, like "
         f"d^(-1/2), until what the readout learns exceeds its start; {after} it did not, and the "

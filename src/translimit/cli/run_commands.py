@@ -25,7 +25,7 @@ from translimit.cli.run_arguments import (
 )
 from translimit.cli.terminal import say
 from translimit.cli.verdicts import found_in
-from translimit.core import ConfigError, progress_bar, resolve_device
+from translimit.core import ConfigError, format_count, progress_bar, resolve_device
 
 if TYPE_CHECKING:
     from translimit.store import ClaimRecord
@@ -118,7 +118,7 @@ def _compute(command: RunCommand) -> Path:
     if sys.stderr.isatty():
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
-            cells = "1 cell" if len(one.cells) == 1 else f"{len(one.cells)} cells"
+            cells = format_count(len(one.cells), "cell")
             note = f"{one.name}: {cells}, about {seconds:.0f} s on one core"
             say(note, error=True)
     run = run_experiments(

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from translimit.cli.terminal import plain
-from translimit.core import with_error
+from translimit.core import format_count, with_error
 
 if TYPE_CHECKING:
     from translimit.checks import CheckRecord, ExponentRow, SizeRow
@@ -125,7 +125,8 @@ def plan_table(plan: ForecastRecord) -> Table:
         whole = sum(cell["state"] in _THERE for cell in cells)
         seconds = duration(one["seconds"])
         memory = _bytes(one["memory_bytes"])
-        _add_row(table, one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
+        count = format_count(len(cells), "cell")
+        _add_row(table, one["name"], count, str(whole), memory, f"left: {seconds}")
         for name, group in _groups(cells).items():
             whole = sum(cell["state"] in _THERE for cell in group)
             each = _span([cell["seconds"] for cell in group], duration)

@@ -32,6 +32,7 @@ from translimit.core import (
     JsonObject,
     StoreError,
     config,
+    format_count,
     format_duration,
     progress_bar,
     unwritable,
@@ -208,7 +209,7 @@ def transfer_sweeps(
             from translimit.figures import draw_sweeps
 
             titled = {
-                (kind if len(steps) == 1 else f"{kind}, {one.steps} updates"): one
+                (kind if len(steps) == 1 else f"{kind}, {format_count(one.steps, 'update')}"): one
                 for told in zip(*sweeps.values(), strict=True)
                 for kind, one in zip(kinds, told, strict=True)
             }

@@ -17,6 +17,7 @@ from translimit.core import (
     Key,
     NoSuchLimitError,
     Progress,
+    format_count,
     named_key,
     part_of,
     require_count,
@@ -196,7 +197,8 @@ def _rotatable(checkpoint: Checkpoint) -> bool:
 
 
 def _named(checkpoint: Checkpoint) -> str:
-    layers = len(checkpoint.layers)
-    of = f"{checkpoint.family}, {layers} layers, width {checkpoint.dim}"
+    layers = format_count(len(checkpoint.layers), "layer")
+    heads = format_count(checkpoint.layers[0].attention.heads, "head")
+    of = f"{checkpoint.family}, {layers}, width {checkpoint.dim}"
     name = Path(checkpoint.source).name if checkpoint.source else "checkpoint"
-    return f"{name} ({of}, {checkpoint.layers[0].attention.heads} heads)"
+    return f"{name} ({of}, {heads})"

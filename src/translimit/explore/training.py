@@ -17,7 +17,7 @@ from functools import lru_cache
 import jax
 import numpy as np
 
-from translimit.core import solve, with_error
+from translimit.core import format_count, solve, with_error
 from translimit.data import Examples
 from translimit.describe import TransformerShape
 from translimit.explore.networks import mean_and_error
@@ -188,9 +188,9 @@ def panel(view: View) -> Panel:
     shades = np.stack([solved["attention"], weights])
     trained_loss = with_error(float(mean[-1]), 2 * float(error[-1]), ".3g", ".1g")
     return Panel(
-        says=f"{_said(cut)}With {layers} layers the loss falls from {loss[0]:.3g} to "
-        f"{loss[-1]:.3g} in {STEPS - 1} updates, in networks to {trained_loss}; at γ₀ = "
-        f"{view.gamma0:g} the kernel moves by {moved:.2g} of its norm.",
+        says=f"{_said(cut)}With {format_count(layers, 'layer')} the loss falls from "
+        f"{loss[0]:.3g} to {loss[-1]:.3g} in {STEPS - 1} updates, in networks to {trained_loss}; "
+        f"at γ₀ = {view.gamma0:g} the kernel moves by {moved:.2g} of its norm.",
         figures=(
             _course("loss", loss, trained["loss"], now, heads),
             _film("kernel of the limit", kernel, kernel, now),
@@ -211,9 +211,10 @@ def panel(view: View) -> Panel:
             "A tiny problem: three inputs of two tokens in eight dimensions, fixed once.",
             f"Branches are scaled by L^-α_L with α_L = {view.alpha_l:g}; outputs are divided by "
             "γ₀, rates multiplied by its square: small γ₀ is lazy, large γ₀ rich.",
-            f"{NETWORKS} networks of {heads} heads of dimension {head_dim} (at most {MOST_HEADS} "
-            f"and {MOST_DIM} here), trained from their own starts; bars are two standard errors "
-            "of their mean. Kernels are those of the last layer, averaged over tokens.",
+            f"{NETWORKS} networks of {format_count(heads, 'head')} of dimension {head_dim} (at "
+            f"most {MOST_HEADS} and {MOST_DIM} here), trained from their own starts; bars are "
+            "two standard errors of their mean. Kernels are those of the last layer, averaged over "
+            "tokens.",
             f"The sharpness of the tangent kernel goes from {sharpness[0]:.3g} to "
             f"{sharpness[-1]:.3g}.",
             *(f"Note: {one}." for one in solved["notes"]),
@@ -265,7 +266,13 @@ def _course(label: str, values: np.ndarray, finite: np.ndarray, now: int, heads:
     marks: tuple[Mark, ...] = (
         Line(updates, values, COLOURS[0], "infinitely many heads"),
         Points(
-            updates, mean, INK, f"{len(finite)} networks of {heads} heads", "square", 3.0, 2 * error
+            updates,
+            mean,
+            INK,
+            f"{len(finite)} networks of {format_count(heads, 'head')}",
+            "square",
+            3.0,
+            2 * error,
         ),
         Level(now, COLOURS[1], "now", "", vertical=True),
     )
@@ -290,7 +297,7 @@ def _film(title: str, kernel: np.ndarray, scale: np.ndarray, now: int) -> Chart:
     ticks = tuple((float(k), f"{k + 1}") for k in range(count))
     here = np.array2string(kernel[now], precision=2, separator=", ").replace("\n", "")
     return Chart(
-        alt=f"{title} between the inputs after {now} updates: {here}.",
+        alt=f"{title} between the inputs after {format_count(now, 'update')}: {here}.",
         title=f"{title}, update {now}",
         x=ChartAxis("input", -0.5, count - 0.5, ticks=ticks),
         y=ChartAxis("input", -0.5, count - 0.5, ticks=ticks),
@@ -316,7 +323,8 @@ def _weights(title: str, attention: np.ndarray, scale: np.ndarray, now: int) -> 
     names = [f"{i + 1}, {j + 1}" for i in range(inputs) for j in range(queries)]
     here = np.array2string(rows, precision=3, separator=", ").replace("\n", "")
     return Chart(
-        alt=f"{title} after {now} updates, a row for each query of each input: {here}.",
+        alt=f"{title} after {format_count(now, 'update')}, a row for each query of each input: "
+        f"{here}.",
         title=f"{title}, update {now}",
         x=ChartAxis("key", -0.5, keys - 0.5, ticks=tuple((float(k), f"{k + 1}") for k in range(2))),
         y=ChartAxis(

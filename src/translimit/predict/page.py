@@ -40,10 +40,9 @@ def as_text(prediction: Answer) -> str:
         prediction: the answer.
     """
     reading = prediction.reading
-    stack = reading.stack
     parts = [
         prediction.headline,
-        f"{reading.family}: {len(stack.layers)} layers, width {stack.dim}, at initialisation",
+        f"{reading.title}, at initialisation",
         prediction.source,
     ]
     if prediction.warnings:
@@ -91,8 +90,7 @@ def as_html(prediction: Answer) -> str:
     reading = prediction.reading
     told = (
         f"<p><b>{html.escape(prediction.headline)}</b></p>"
-        f"<p>{html.escape(reading.family)}: {len(reading.stack.layers)} layers, width "
-        f"{reading.stack.dim}; {html.escape(prediction.source)}</p>"
+        f"<p>{html.escape(reading.title)}; {html.escape(prediction.source)}</p>"
     )
     if prediction.warnings:
         told += f"<p>Warnings</p>{_items(prediction.warnings)}"

@@ -45,11 +45,7 @@ def page(prediction: Answer) -> Figure:
     figure = Figure(figsize=(4.4 * COLUMNS, 3.4 * rows + 0.5), layout="constrained")
     draw_charts(drawn, figure, columns=COLUMNS)
     reading = prediction.reading
-    figure.suptitle(
-        f"{reading.family}: {len(reading.stack.layers)} layers, width {reading.stack.dim}; "
-        f"{prediction.source}",
-        fontsize="medium",
-    )
+    figure.suptitle(f"{reading.title}; {prediction.source}", fontsize="medium")
     return figure
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-from translimit.core import Json, small_picture
+from translimit.core import Json, format_count, small_picture
 from translimit.predict.answer import Answer, Collapse
 from translimit.predict.page import as_html, as_text
 from translimit.predict.words import Quantity
@@ -59,9 +59,8 @@ class Prediction(Answer):
 
     def __repr__(self) -> str:
         """A line: what it is of, and the depth; printed it is the whole answer."""
-        stack = self.reading.stack
-        sizes = f"{len(stack.layers)} layers, width {stack.dim}, {self.tokens} tokens"
-        return f"Prediction({self.reading.family}: {sizes}; {self.collapse})"
+        tokens = format_count(self.tokens, "token")
+        return f"Prediction({self.reading.title}, {tokens}; {self.collapse})"
 
     def __str__(self) -> str:
         """The answer: what is covered, what to look out for, numbers with errors, remarks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, format_count
 from translimit.describe.blocks import Branch
 from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
 from translimit.describe.stack import Stack
@@ -49,6 +49,11 @@ class StackReading:
     context: int | None = None
     image_tokens: int | None = None
     branch_gain: bool = False
+
+    @property
+    def title(self) -> str:
+        """Family, layers and width: `gpt2: 12 layers, width 768`."""
+        return f"{self.family}: {format_count(self.layers, 'layer')}, width {self.dim}"
 
     @property
     def layers(self) -> int:

@@ -75,7 +75,8 @@ def _promised(found: ex.Found[Config], at: Promise) -> float:
 PROMISED = ex.Claims(
     "{check.optimizer}-{check.axis}-{check.alpha_A:g}-{check.alpha_L:g}-{coordinate}",
     lambda found, at: (
-        f"{at.check}: exponent of {at.coordinate.replace('_', ' ')} after {at.step} updates."
+        f"{at.check}: exponent of {at.coordinate.replace('_', ' ')} after "
+        f"{core.format_count(at.step, 'update')}."
     ),
     estimate=lambda found, at: found(CHECK, at.check).exponent(at.coordinate, at.step),
     prediction=_promised,

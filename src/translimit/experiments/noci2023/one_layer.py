@@ -299,8 +299,7 @@ CLAIMS = (
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     named = [
-        (f"{at.heads} head{'s'[: at.heads - 1]}, {at.head_dim or '∞'}, {at.tau0:g}", one)
-        for at, one in found.each(ATTENTION)
+        (f"{at.heads}, {at.head_dim or '∞'}, {at.tau0:g}", one) for at, one in found.each(ATTENTION)
     ]
     for place, (name, one) in enumerate(named):
         drift, noise = (Estimate.from_samples(x) for x in (one.drift, one.noise))
@@ -311,12 +310,12 @@ RATIOS = ex.Figure(
     name="ratios",
     title="One layer over the SDE's coefficients",
     caption="Drift (left) and attention's noise (right) of {draws} layers of width {dim}, given "
-    "their attention, over what the SDE says; bars of one standard error. In the legend heads, "
-    "head dimension and $\\tau_0$.",
+    "their attention, over what the SDE says; bars of one standard error.",
     columns=("layer", "case", "drift", "drift stderr", "noise", "noise stderr"),
     rows=_rows,
     x="case",
-    by="layer",
+    ticks="layer",
+    xlabel="heads, head dimension, $\\tau_0$",
     layers=tuple(
         figures.panel(
             name,
