@@ -116,6 +116,25 @@ def test_both_back_ends_draw_every_mark() -> None:
     assert len(bars) == 1  # one error is infinite
 
 
+@pytest.mark.parametrize(("names", "shared"), [("abcdef", True), ("abcde", False)])
+def test_many_names_stand_once_above_all_panels(names: str, shared: bool) -> None:
+    """Panels keep one width, also where the last has some of the names only."""
+
+    def panel(title: str, labels: str) -> figures.Chart:
+        marks = tuple(figures.Line([0, 1], [0, 1], label=f"{one} with words") for one in labels)
+        return figures.Chart(title, figures.ChartAxis("x"), figures.ChartAxis("y"), marks, title)
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    charts = [panel("first", names), panel("second", names), panel("third", names[:-1])]
+    figures.draw_charts(charts, figure)
+    figure.draw_without_rendering()
+    widths = [ax.get_position().width for ax in figure.axes]
+    assert max(widths) < 1.02 * min(widths)
+    assert [len(legend.get_texts()) for legend in figure.legends] == [len(names)] * shared
+    told = [ax.get_legend() is not None for ax in figure.axes]
+    assert told == ([False] * 3 if shared else [True, False, True])
+
+
 def test_ranges_follow_the_marks_where_none_is_given() -> None:
     chart = figures.Chart(
         "a line",

@@ -42,7 +42,9 @@ MARKERS_OF_SHAPES = {
 
 
 def draw_charts(charts: Sequence[Chart], figure: Figure, *, columns: int | None = None) -> None:
-    """Draw charts side by side into an empty figure; only the first has a legend if all are alike.
+    """Draw charts side by side into an empty figure; names that one has told are not told again.
+
+    Many names, all of them in one of the charts, have a legend above all charts.
 
     Args:
         charts: what is drawn.
@@ -51,12 +53,26 @@ def draw_charts(charts: Sequence[Chart], figure: Figure, *, columns: int | None 
     """
     across = columns or len(charts)
     rows = -(-len(charts) // across)
-    legends: set[tuple[str, ...]] = set()
-    for place, chart in enumerate(charts):
+    named = [{getattr(mark, "label", "") for mark in chart.marks} - {""} for chart in charts]
+    most = max(range(len(charts)), key=lambda place: len(named[place]))
+    shared = (
+        len(charts) > 1
+        and len(named[most]) > INSIDE
+        and all(names <= named[most] for names in named)
+    )
+    for place, (chart, names) in enumerate(zip(charts, named, strict=True)):
         ax = figure.add_subplot(rows, across, place + 1)
-        labels = tuple(getattr(mark, "label", "") for mark in chart.marks)
-        draw_chart(chart, ax, legend=labels not in legends)
-        legends.add(labels)
+        draw_chart(chart, ax, legend=not shared and names not in named[:place])
+    if shared:
+        in_row = ACROSS + across - 1
+        figure.legend(
+            *figure.axes[most].get_legend_handles_labels(),
+            loc="outside upper left",
+            frameon=False,
+            fontsize="small",
+            ncols=-(-len(named[most]) // -(-len(named[most]) // in_row)),
+            columnspacing=1.2,
+        )
 
 
 def draw_chart(chart: Chart, ax: Axes, *, legend: bool = True) -> Axes:

@@ -225,6 +225,7 @@ LOSSES = ex.Figure(
     x="rate",
     by="who",
     panels="cell",
+    across=4,
     layers=(figures.line("loss", label="{}"),),
     ylabel="loss after training",
     log="xy",
