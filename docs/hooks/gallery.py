@@ -9,7 +9,8 @@ On a page
 
 - `:::: gallery PAPER` becomes the figures of a paper's experiments, with what was found,
 - `:::: figure EXPERIMENT` one of them,
-- `:::: thumbnails PAPER` small pictures that lead to them.
+- `:::: thumbnails PAPER` small pictures that lead to them,
+- in a cell of a table of a paper's page `:::: beside EXPERIMENT ...` small pictures of some.
 """
 
 from __future__ import annotations
@@ -217,6 +218,23 @@ def thumbnails(paper: str) -> str:
     return f'<div class="thumbnails">{"".join(items)}</div>' if items else "*No pictures yet.*"
 
 
+def beside(names: str) -> str:
+    """Small pictures on the page of a paper, each a link to its section, to stand in a cell.
+
+    Args:
+        names: of the experiments, with spaces between them.
+    """
+    found, known = stored(), _experiments()
+    items = []
+    for name in names.split():
+        title = _plain(known[name].title)
+        shown = name in found and (
+            f'<img src="../assets/gallery/{found[name]["file"]}" alt="" loading="lazy">'
+        )
+        items.append(f'<a class="beside" href="#{_anchor(name)}">{shown or ""}{title}</a>')
+    return "".join(items)
+
+
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Put the pictures in (an event of MkDocs)."""
     up = "../" * page.file.src_uri.count("/")
@@ -227,7 +245,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     ):
         pattern = re.compile(rf"^:::: {word} (\S+)$", re.MULTILINE)
         markdown = pattern.sub(lambda match, made=made: made(match[1]), markdown)
-    return markdown
+    pattern = re.compile(r":::: beside (\w+/[\w-]+(?: \w+/[\w-]+)*)")
+    return pattern.sub(lambda match: beside(match[1]), markdown)
 
 
 def _verdicts() -> dict[str, Any]:

@@ -93,6 +93,9 @@ def test_pages_show_pictures_and_say_where_there_is_none(gallery, run: Path) -> 
     assert gallery.on_page_markdown(":::: figure koubbi2026/simplex\n", page=page) == "\n"
     small = gallery.on_page_markdown(":::: thumbnails koubbi2026\n", page=page)
     assert small.count("<img") == 1
+    row = gallery.on_page_markdown(f"| a | :::: beside {NAME} koubbi2026/simplex | b |", page=page)
+    assert row.startswith('| a | <a class="beside" href="#moebius"><img src="../assets/gallery/')
+    assert row.endswith(">About koubbi2026/simplex</a> | b |")
 
 
 def test_a_section_says_what_was_found_and_lists_its_claims() -> None:
@@ -114,8 +117,10 @@ def test_every_experiment_has_a_place_and_every_link_leads_to_one() -> None:
     assert {name.partition("/")[0] for name in experiments} == set(pages)
     for paper, text in pages.items():
         assert f":::: gallery {paper}\n" in text
-        links = re.findall(r"\]\(#([\w-]+)\)", text)
-        assert {f"{paper}/{link}" for link in links} <= set(experiments)
+        links = {f"{paper}/{link}" for link in re.findall(r"\]\(#([\w-]+)\)", text)}
+        for row in re.findall(r":::: beside ([^|]+) \|", text):
+            links |= set(row.split())
+        assert links <= {name for name in experiments if name.startswith(f"{paper}/")}
     front = (CHECKOUT / "docs" / "gallery.md").read_text(encoding="utf-8")
     links = re.findall(r"papers/(\w+)\.md#([\w-]+)", front)
     assert {"/".join(link) for link in links} == set(experiments), "by question"
