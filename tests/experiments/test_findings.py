@@ -48,6 +48,26 @@ def test_without_a_sentence_of_its_own_the_first_claim_is_told(claim, said):
     assert plain(found_sentence([claim])) == f"The number a tends to $p$: {said}."
 
 
+def test_a_lower_bound_is_told_as_one():
+    """It is claimed as the upper bound of the negative."""
+    lower = [checked("a", -0.5, prediction=-0.4, one_sided=True)]
+    assert plain(found_sentence(lower, Finding("it gains {0:negated}", ("a",)))) == (
+        "it gains 0.500 ± 0.010 (predicted at least 0.4)."
+    )
+    assert "gains −0.500 ± 0.010 (predicted at most −0.4)" in plain(
+        found_sentence(lower, Finding("it gains {0}", ("a",)))
+    )
+    with pytest.raises(ValueError, match="'upside' is no way to tell a number"):
+        found_sentence(lower, Finding("it gains {0:upside}", ("a",)))
+
+
+def test_where_all_other_claims_fail_that_is_told():
+    claims = [checked("a", 1.0), checked("b", 1.0, stderr=0.5)]
+    assert found_sentence(claims).endswith("; the other claim is underpowered (b).")
+    claims.append(checked("c", 1.0, stderr=0.5))
+    assert found_sentence(claims).endswith("; all 2 other claims are underpowered (b, c).")
+
+
 def test_a_refuted_claim_leads_and_the_others_are_counted():
     claims = [checked("a", 1.0), checked("b", 5.0), checked("c", 1.0, stderr=0.5)]
     assert plain(found_sentence(claims)) == (
@@ -71,12 +91,21 @@ def test_a_name_with_brackets_is_no_pattern():
     assert Finding("{0}", ("a[1]",)).cited(["a[1]"]) == ["a[1]"]
 
 
+class Place(str):
+    """Stands for a number, with whichever sign."""
+
+    def __format__(self, spec: str) -> str:
+        assert spec in ("", "negated")
+        return str(self)
+
+
 def test_every_declared_sentence_finds_its_claims_and_its_places():
     for name, one in all_experiments().items():
         finding = one.finding
         assert finding is not None, name
-        numbers = [f"<{i}>" for i in range(len(finding.claims))]
+        numbers = [Place(f"<{i}>") for i in range(len(finding.claims))]
         said = finding.says.format(*numbers)
+        assert " minus " not in f" {said.lower()}", f"{name}: {{0:negated}} has the other sign"
         assert all(number in said for number in numbers), name
         assert not said.endswith("."), name
         for preset, settings in one.presets.items():

@@ -27,7 +27,8 @@ class Finding:
 
     Attributes:
         says: the sentence without its full stop, with `{0}`, `{1}` ... where the measured numbers
-            of `claims` stand (double the braces of mathematics).
+            of `claims` stand (double the braces of mathematics). `{0:negated}` stands for the
+            number with the other sign: a lower bound is claimed as the upper bound of its negative.
         claims: their names, or patterns as in `H=*-below-H=*`, which mean the last that matches.
     """
 
@@ -44,6 +45,18 @@ class Finding:
             [n for n in names if n == pattern or fnmatchcase(n, pattern)] for pattern in self.claims
         ]
         return [matching[-1] for matching in found] if all(found) else None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The measured number of a claim where a sentence has its place."""
+
+    claim: Checked
+
+    def __format__(self, spec: str) -> str:
+        if spec not in ("", "negated"):
+            raise ValueError(f"{spec!r} is no way to tell a number: negated or nothing")
+        return measured(self.claim, negated=spec == "negated")
 
 
 def found_sentence(claims: Sequence[Checked], finding: Finding | None = None) -> str:
@@ -67,16 +80,17 @@ def found_sentence(claims: Sequence[Checked], finding: Finding | None = None) ->
         said = f"{clause(told['statement'])}: {measured(told)}"
         cited = [told["name"]]
     else:
-        said = finding.says.format(*(measured(known[name]) for name in cited))
+        said = finding.says.format(*(_Measured(known[name]) for name in cited))
     rest = [one for one in claims if one["name"] not in cited]
     return f"{said}{_others(rest)}."
 
 
-def measured(claim: Checked) -> str:
+def measured(claim: Checked, *, negated: bool = False) -> str:
     r"""The measured number of a claim, with its error, the prediction, and a verdict against it.
 
     Args:
         claim: as `Claim.to_json` writes it.
+        negated: whether number and prediction have the other sign.
 
     Examples:
         >>> estimate = {"value": 0.4123, "stderr": 0.02, "count": 9, "discretisation": 0.0}
@@ -84,22 +98,25 @@ def measured(claim: Checked) -> str:
         >>> measured(claim | {"one_sided": False, "verdict": "underpowered"})
         '0.41\xa0±\xa00.02 (predicted 0.5; underpowered)'
     """
-    said = format_estimate(claim["estimate"]["value"], claim["floor"])
+    value = claim["estimate"]["value"]
+    said = format_estimate(-value if negated else value, claim["floor"])
     said = said.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     against = f"; {claim['verdict']}" if claim["verdict"] in AGAINST else ""
-    return f"{said} ({predicted(claim)}{against})"
+    return f"{said} ({predicted(claim, negated=negated)}{against})"
 
 
-def predicted(claim: Checked) -> str:
+def predicted(claim: Checked, *, negated: bool = False) -> str:
     """What was predicted of a claim's number: a number, a bound, or zero within a tolerance.
 
     Args:
         claim: as `Claim.to_json` writes it.
+        negated: see `measured`.
     """
-    number = format_number(claim["prediction"], 4)
+    number = format_number(-claim["prediction"] if negated else claim["prediction"], 4)
     if claim["prediction"] == 0 and claim["tol"] > 0:
         return f"predicted 0 to within {format_number(claim['tol'], 2)}"
-    return f"predicted {'at most ' if claim['one_sided'] else ''}{number}"
+    bound = ("at least " if negated else "at most ") if claim["one_sided"] else ""
+    return f"predicted {bound}{number}"
 
 
 def clause(statement: str) -> str:
@@ -120,6 +137,9 @@ def _others(rest: Sequence[Checked]) -> str:
         if names:
             verb = "is" if len(names) == 1 else "are"
             parts.append(f"{len(names)} {verb} {verdict} ({_shown(names)})")
+            if len(names) == len(rest):
+                all_of = "the other claim" if len(rest) == 1 else f"all {len(rest)} other claims"
+                return f"; {all_of} {verb} {verdict} ({_shown(names)})"
     return f"; of {len(rest)} further claims {' and '.join(parts)}" if parts else ""
 
 

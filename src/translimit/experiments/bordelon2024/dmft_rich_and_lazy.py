@@ -228,7 +228,7 @@ EXPERIMENT = ex.Experiment(
     figures=(RICHNESS,),
     finding=ex.Finding(
         "Predictions leave the lazy limit like a power of $\\gamma_0$ with the exponent {0}, and "
-        "at the largest $\\gamma_0$ minus the gain in alignment of the tangent kernel is {1}",
+        "at the largest $\\gamma_0$ the tangent kernel gains an alignment of {1:negated}",
         ("lazy-rate", "alignment"),
     ),
 )

@@ -274,8 +274,9 @@ EXPERIMENT = ex.Experiment[Config](
     claims=(RATE, OUTPUTS, LOSS, POSITIONS),
     figures=(PLACES, COURSE),
     finding=ex.Finding(
-        "The loss of networks of a language model, extrapolated in $1/H$, minus that of the limit "
-        "is {0}, and the distance of one network falls like a power of $H$ with the exponent {1}",
+        "The loss of networks of a language model, extrapolated in $1/H$, lies {0} from that of "
+        "the limit, and the distance of one network falls like a power of $H$ with the exponent "
+        "{1}",
         ("loss-*", "rate-*"),
     ),
 )

@@ -346,5 +346,8 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=FIGURES,
-    finding=ex.Finding("Stream kernels vary as $H$ to {0}", ("stream-kernel-H-after",)),
+    finding=ex.Finding(
+        "The variance of stream kernels over networks goes with the exponent {0} in $H$",
+        ("stream-kernel-H-after",),
+    ),
 )

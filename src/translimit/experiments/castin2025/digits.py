@@ -217,7 +217,7 @@ EXPERIMENT = ex.Experiment(
     figures=FIGURES,
     finding=ex.Finding(
         "Under weak attention (strength 0.3) the closure misses the covariance of digit patches by "
-        "a relative error of {0}; under strong attention (strength 1) minus that error is {1}",
+        "a relative error of {0}; under strong attention (strength 1) by {1:negated}",
         ("digits-covariance-0.3", "digits-departure-1"),
     ),
 )

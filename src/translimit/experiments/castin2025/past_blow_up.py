@@ -235,8 +235,8 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=(VARIANCE,),
     finding=ex.Finding(
-        "The closure blows up at the time {0}; beyond it minus the exponent with which the "
-        "variance of finite clouds grows in $n$ is {1}",
+        "The closure blows up at the time {0}; beyond it the variance of finite clouds "
+        "grows in $n$ with the exponent {1:negated}",
         ("blow-up-time", "no-limit-beyond"),
     ),
 )

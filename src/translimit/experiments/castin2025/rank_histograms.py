@@ -344,7 +344,8 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=tuple(_histogram(variant, values) for values in VALUES for variant in VARIANTS),
     finding=ex.Finding(
-        "With $V = I$ a share {0} of draws (L2: {1}) has no limit of rank $\\lceil d/2\\rceil$",
+        "With $V = I$ a share {0} of draws has no limit of rank $\\lceil d/2\\rceil$ under "
+        "softmax, a share {1} under L2 attention",
         ("softmax-identity-rank", "l2-identity-rank"),
     ),
 )

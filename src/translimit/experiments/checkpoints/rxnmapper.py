@@ -197,7 +197,7 @@ EXPERIMENT = ex.Experiment(
     figures=(SCORES,),
     finding=ex.Finding(
         "In the last layer attention leaves a covariance {0} deviations from that of surrogates, "
-        "and minus log10 of that of the MLP is {1}",
+        "and arsinh of that of the MLP is {1:negated}",
         ("attention/12", "mlp/12"),
     ),
 )

@@ -187,8 +187,8 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=(LAYERS,),
     finding=ex.Finding(
-        "In layer 29 the overlap of drawn networks less that of the trained model is {0}; the "
-        "largest token leaves {1} of the sum of squares to all others in layer 20",
+        "In layer 29 the overlap of the trained model exceeds that of drawn networks by "
+        "{0:negated}; the largest token leaves {1} of the sum of squares to all others in layer 20",
         ("together", "massive"),
     ),
 )

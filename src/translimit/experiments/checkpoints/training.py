@@ -257,8 +257,7 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=(OVERLAP,),
     finding=ex.Finding(
-        "Against its largest value the overlap of the start is lower by {0}, and the end differs "
-        "from the start by {1}",
+        "Early in training the overlap rises by {0:negated}; it ends {1:negated} below its start",
         ("collapse/seed=0", "separation/seed=0"),
     ),
 )

@@ -317,7 +317,7 @@ EXPERIMENT = ex.Experiment(
     figures=(VALLEYS, BEST),
     finding=ex.Finding(
         "Under AdamW the best rate follows the batch with the exponent {0}; carried by the root "
-        "it costs {1} nats more than carried in proportion",
+        "it costs {1:negated} nats less than carried in proportion",
         ("exponent", "root-beats-linear"),
     ),
 )

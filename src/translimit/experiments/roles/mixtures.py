@@ -263,8 +263,8 @@ EXPERIMENT = ex.Experiment(
     claims=(RULES, CONTROLS),
     figures=(FIGURE,),
     finding=ex.Finding(
-        "What a router learns goes with the exponent {0} in the width by the rules; minus the "
-        "exponent without $1/m_d$ in its rate is {1}",
+        "What a router learns goes with the exponent {0} in the width by the rules; without "
+        "$1/m_d$ in its rate the exponent is {1:negated}",
         ("width-router", "router-without"),
     ),
 )

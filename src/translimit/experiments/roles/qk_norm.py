@@ -285,7 +285,7 @@ EXPERIMENT = ex.Experiment(
     figures=FIGURES,
     finding=ex.Finding(
         "Gains that heads share move the scores with the exponent {0} in the number of heads by "
-        "the rules; minus the exponent with the row of gains of channels is {1}",
+        "the rules; with the row of gains of channels the exponent is {1:negated}",
         ("motion-shared", "wrong-row"),
     ),
 )
