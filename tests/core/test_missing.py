@@ -1,13 +1,19 @@
 """Construction names the argument that is missing, and what it stands for."""
 
 import copy
+import importlib
+import inspect
 import pickle
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 
+import equinox as eqx
 import pytest
 
-from translimit.core import ArgumentTypeError, Record, solve, telling
-from translimit.core.missing import described, refusal
+import translimit
+from translimit.core import ArgumentTypeError, Record, solve
+from translimit.core.missing import Telling, described, refusal, tell_construction, telling
 from translimit.describe import Size
 from translimit.limits.dmft import CausalSampling, best_rate
 from translimit.limits.homogenized import classify, collapse_depth
@@ -59,6 +65,72 @@ def test_a_record_is_a_data_class_otherwise():
     pair = Pair(1.0)
     assert replace(pair, first=3.0) == Pair(3.0, 2.0) == Pair(first=3.0)
     assert pickle.loads(pickle.dumps(pair)) == copy.deepcopy(pair) == pair
+
+
+def public_calls() -> Iterator[tuple[str, Callable[..., object], list[str]]]:
+    """What the rooms show of functions and data classes, and the arguments that each needs.
+
+    Bare modules of equinox are left out: all but one are results, which no user makes.
+    """
+    top = Path(translimit.__file__).parent
+    for init in sorted(top.rglob("__init__.pyi")):
+        room = ".".join(("translimit", *init.parent.relative_to(top).parts))
+        module = importlib.import_module(room)
+        for name in module.__all__:
+            called = getattr(module, name)
+            if not inspect.isfunction(called) and not (
+                isinstance(called, type) and is_dataclass(called)
+            ):
+                continue
+            modules = isinstance(called, type) and issubclass(called, eqx.Module)
+            if modules and not isinstance(called, Telling):
+                continue
+            known = inspect.signature(called).parameters.values()
+            if any(one.kind is one.VAR_POSITIONAL for one in known):
+                continue
+            needed = [
+                one.name
+                for one in known
+                if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+            ]
+            if needed and not inspect.isabstract(called):
+                yield f"{room}.{name}", called, needed
+
+
+def test_everything_public_names_what_is_missing():
+    calls = list(public_calls())
+    assert len(calls) > 500
+    silent = []
+    for name, called, needed in calls:
+        try:
+            called()
+        except TypeError as error:
+            if getattr(error, "argument", None) != needed[0]:
+                silent.append(f"{name}: {error}")
+    assert silent == []
+
+
+def test_what_a_room_shows_is_one_object_and_is_pickled():
+    from translimit.observe import effective_rank
+    from translimit.observe import effective_rank as again
+
+    assert effective_rank is again is translimit.observe.effective_rank
+    assert pickle.loads(pickle.dumps(effective_rank)) is effective_rank
+    assert pickle.loads(pickle.dumps(solve)) is translimit.solve
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'Size'; it is translimit\.describe"
+    ):
+        translimit.observe.Size  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_class_that_is_no_data_class_stays():
+    class Own:
+        def __init__(self, first: int) -> None:
+            self.first = first
+
+    before = Own.__init__
+    tell_construction(Own)
+    assert Own.__init__ is before
 
 
 def test_errors_of_other_kinds_are_as_they_were():

@@ -1,5 +1,5 @@
 """Attention as a velocity field: one file a variant, one row per query and one column per key."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

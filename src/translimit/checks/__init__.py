@@ -5,6 +5,6 @@ intervals, what is promised for them, verdicts, optima and drifts. A user's mode
 factory; PyTorch modules are observed by hooks, JAX ones by a function that returns their fields.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

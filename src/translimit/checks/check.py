@@ -18,14 +18,13 @@ from translimit.checks.judged import Networks, judged
 from translimit.checks.looks import BUDGET, SEEDS, Forecast, looks_of, seconds_in_words
 from translimit.checks.promises import AxisName
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import POSITIVE, Bounds, Json, Verdict, require_real, telling
+from translimit.core import POSITIVE, Bounds, Json, Verdict, require_real
 from translimit.describe import Size
 
 #: Within this of its promise an exponent must be, unless told.
 TOLERANCE = 0.25
 
 
-@telling
 def coordinate_check(
     factory: Factory,
     axis: AxisName,

@@ -26,7 +26,7 @@ from translimit.checks.schedules import (
 )
 from translimit.checks.sweep import ENOUGH_SEEDS, TransferSweep, require_rates
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import Json, require_count, telling
+from translimit.core import Json, require_count
 from translimit.describe import Size
 
 #: Schedules under which all horizons of a rate are one call of a model.
@@ -238,7 +238,6 @@ def horizon_sweeps(
     )
 
 
-@telling
 def transfer_sweep(
     factory: Factory,
     axis: AxisName,

@@ -4,6 +4,6 @@ Nothing here knows a limit or a network. Names load on first use; `errors`, `cla
 `estimates` and `citations` need no JAX.
 """
 
-import lazy_loader
+from translimit.core.showing import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -74,7 +74,6 @@ from .memory import fits as fits
 from .memory import require_free as require_free
 from .memory import require_kept as require_kept
 from .missing import Record as Record
-from .missing import telling as telling
 from .module import Module as Module
 from .norms import directions as directions
 from .norms import unit_of as unit_of
@@ -130,6 +129,7 @@ from .sharding import map_shards as map_shards
 from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
+from .showing import room as room
 from .simulation import AbstractSimulation as AbstractSimulation
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import kernel_fits as kernel_fits

@@ -6,6 +6,8 @@ words of the documentation.
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import functools
 import inspect
 import re
@@ -55,22 +57,49 @@ def telling(function: Callable[P, R]) -> Callable[P, R]:
     """A function whose missing and unknown arguments are named as those of the classes are.
 
     Args:
-        function: documented, without `*args`.
+        function: documented.
     """
-    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            signature.bind(*args, **kwargs)
-        except TypeError:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, ArgumentTypeError):
+                raise
             told = refusal(function, args, kwargs)
             if told is None:
                 raise
-            raise told from None
-        return function(*args, **kwargs)
+        raise told
 
     return call
+
+
+def tell_construction(cls: type) -> None:
+    """Let the constructor of a data class name missing and unknown arguments; others stay.
+
+    Args:
+        cls: any class; one that names them is left alone.
+    """
+    own = vars(cls).get("__init__")
+    plain = type(cls) in (type, abc.ABCMeta) and dataclasses.is_dataclass(cls)
+    if not plain or own is None or hasattr(own, "_tells"):
+        return
+
+    @functools.wraps(own)
+    def construct(self: object, *args: object, **kwargs: object) -> None:
+        try:
+            return own(self, *args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, ArgumentTypeError):
+                raise
+            told = refusal(cls, args, kwargs)
+            if told is None:
+                raise
+        raise told
+
+    construct.__dict__["_tells"] = True
+    cls.__init__ = construct
 
 
 def refusal(

@@ -23,7 +23,6 @@ from translimit.core.errors import (
     SolveError,
 )
 from translimit.core.memory import fits, require_free
-from translimit.core.missing import telling
 from translimit.core.module import Module
 from translimit.core.outcome import RESULTS, Outcome
 from translimit.core.precision import ArrayInput, as_float64, is_traced
@@ -127,7 +126,6 @@ class AbstractProblem(Module, Generic[S]):
         """Solve with a validated method, times and key; called by `solve`, not by users."""
 
 
-@telling
 def solve(
     problem: AbstractProblem[S],
     method: AbstractMethod | None = None,

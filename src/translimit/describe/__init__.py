@@ -1,5 +1,5 @@
 """What a finite system and its limit share: sizes, laws and blocks as data, computing nothing."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -21,7 +21,6 @@ from translimit.core import (
     named_key,
     part_of,
     require_count,
-    telling,
 )
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.closures import closure_figures
@@ -41,7 +40,6 @@ MOST_PREDICTED = 8
 _SHARED = "shared layers: the prediction assumes independent ones; z is taken from drawn networks"
 
 
-@telling
 def diagnose(
     model: object,
     inputs: object,

@@ -4,6 +4,6 @@ A job is plain data and its function is an import path, so that the same study r
 executor neither knows what a job computes nor where the result is stored.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

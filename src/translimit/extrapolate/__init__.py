@@ -1,5 +1,5 @@
 """From small runs to the infinite network: loss curves at any size, and the best shape."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

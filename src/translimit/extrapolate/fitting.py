@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import DataError, telling
+from translimit.core import DataError
 from translimit.extrapolate.curves import Curves, require_axis
 from translimit.extrapolate.extrapolation import Extrapolation
 from translimit.extrapolate.fitted import largest_of
@@ -30,7 +30,6 @@ POWERS = (1.0, 0.5)
 Rate = Literal["1", "0.5", "both"]
 
 
-@telling
 def fit(
     curves: Curves,
     axes: Sequence[str] | str | None = None,

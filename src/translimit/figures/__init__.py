@@ -5,6 +5,6 @@ points with error bars, limits are lines; colours are those of Okabe and Ito, to
 marker, dash or hatch so that they survive greyscale.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

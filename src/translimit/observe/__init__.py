@@ -1,5 +1,5 @@
 """Observables: named functions of a state, the same for a finite system and for its limit."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

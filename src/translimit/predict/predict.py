@@ -24,7 +24,6 @@ from translimit.core import (
     part_of,
     require_count,
     require_real,
-    telling,
 )
 from translimit.describe import Stack, StackReading, public_model, read_stack
 from translimit.limits.signal import AT_ONCE
@@ -55,7 +54,6 @@ Source: TypeAlias = str | Path | JsonObject | Stack | StackReading | Module
 PARTS = {"own": 5.0, "distinct": 1.0, "variants": 10.0}
 
 
-@telling
 def predict(
     source: Source,
     *,

@@ -4,6 +4,6 @@ A report reads stored results: it draws and formats, computes no science, starts
 and loads no JAX.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -1,5 +1,5 @@
 """Parameterizations: what a larger transformer must change so that tuned values carry over."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

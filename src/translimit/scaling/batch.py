@@ -40,7 +40,6 @@ from translimit.core import (
     brief,
     nearest,
     require_real,
-    telling,
 )
 from translimit.describe import (
     OptimizerKind,
@@ -106,7 +105,6 @@ class BatchRule:
         }
 
 
-@telling
 def batch_rule(
     *,
     optimizer: OptimizerName | OptimizerKind,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from translimit.core import ArgumentError, ConfigError, Json, JsonObject, config, nearest, telling
+from translimit.core import ArgumentError, ConfigError, Json, JsonObject, config, nearest
 from translimit.describe import Role, Size, public_model, read_stack
 from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import UnsupportedModuleError
@@ -64,7 +64,6 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     return size_of(read_stack(source), values, where)
 
 
-@telling
 def rules_for(
     base: Source,
     target: Source,

@@ -4,6 +4,6 @@
 experiment is: a run is named configurations, cells of labelled arrays and claims as plain data.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

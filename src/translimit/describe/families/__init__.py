@@ -11,6 +11,6 @@ list of their own.
 Reference: documentation, "Signal propagation"; the reference implementations of transformers 5.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

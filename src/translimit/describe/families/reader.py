@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from translimit.core import JsonObject, telling
+from translimit.core import JsonObject
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.open_clip import (
     open_clip_text,
@@ -19,7 +19,6 @@ from translimit.describe.families.source import family_of, load
 from translimit.describe.families.towers import Tower, choose_tower
 
 
-@telling
 def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -> StackReading:
     """The stack that a configuration describes.
 

@@ -31,7 +31,6 @@ from translimit.core import (
     require_count,
     require_real,
     side_by_side,
-    telling,
 )
 from translimit.limits.dmft.best_rate_solution import BestRate
 from translimit.limits.dmft.branches import Branches
@@ -53,7 +52,6 @@ MORE = 1.25
 LOWEST, LARGEST = 0.05, 2.0
 
 
-@telling
 def best_rate(
     problem: TrainingDynamics,
     steps: int | None = None,

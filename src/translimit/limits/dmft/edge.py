@@ -40,7 +40,6 @@ from translimit.core import (
     require_count,
     require_real,
     side_by_side,
-    telling,
 )
 from translimit.limits.dmft.branches import Branches, branches
 from translimit.limits.dmft.edge_solution import EdgeSolution
@@ -71,7 +70,6 @@ class Sharpness(NamedTuple):
     products: int
 
 
-@telling
 def edge(
     problem: TrainingDynamics,
     method: Method | None = None,

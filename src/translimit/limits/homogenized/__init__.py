@@ -25,6 +25,6 @@ Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Wh
 network in?".
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

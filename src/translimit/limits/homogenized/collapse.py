@@ -29,7 +29,6 @@ from translimit.core import (
     in_float64,
     is_traced,
     require_number,
-    telling,
 )
 from translimit.describe import AbstractIsotropicHeads, diffusive_step, require_cosine
 from translimit.limits.homogenized.averages import (
@@ -81,7 +80,6 @@ class CollapseDepth(eqx.Module):
     warnings: tuple[str, ...] = eqx.field(static=True)
 
 
-@telling
 def collapse_depth(
     law: AbstractIsotropicHeads,
     *,

@@ -38,7 +38,6 @@ from translimit.core import (
     require_count,
     require_number,
     require_real,
-    telling,
 )
 from translimit.describe import AbstractHeads, AbstractIsotropicHeads, diffusive_step
 
@@ -103,7 +102,6 @@ class Classification:
         return plain
 
 
-@telling
 def classify(
     law: AbstractHeads,
     *,

@@ -16,6 +16,6 @@ d mu_t / dt + div(mu_t Gamma_{mu_t}) = 0, with characteristics x' = Gamma_{mu_t}
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -20,6 +20,6 @@ up to the time at which it explodes, which happens with positive probability.
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -26,7 +26,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError, NoSuchLimitError, telling
+from translimit.core import ArgumentError, NoSuchLimitError
 from translimit.limits.shaped.block import Block, require_limit
 from translimit.limits.shaped.coefficients import linear_variance
 
@@ -38,7 +38,6 @@ TIME_STEPS = 400
 _FAR, _NEAR = 16.0, 1e-12
 
 
-@telling
 def explosion_probability(block: Block, distance: float, t1: float = math.inf) -> float:
     """Probability that two tokens explode before t1.
 

@@ -1,5 +1,5 @@
 """Signal propagation at initialisation: covariances forward, gradients backward, block by block."""
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

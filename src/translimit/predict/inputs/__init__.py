@@ -6,6 +6,6 @@ by anybody, and is read as data or refused in one line that names the argument.
 Reference: documentation, "Signal propagation".
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

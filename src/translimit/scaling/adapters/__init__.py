@@ -3,6 +3,6 @@
 Nothing here imports torch, transformers, optax or JAX until a model is passed.
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)

@@ -12,6 +12,6 @@ the same sum over the past as that of histories, written in another basis.
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
 
-import lazy_loader
+from translimit.core import room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = room(__name__, __file__)
