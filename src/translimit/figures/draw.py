@@ -25,8 +25,9 @@ from translimit.figures.chart import (
 )
 from translimit.figures.style import LIMIT, bars, finish
 
-#: Names that a legend inside the axes has at most, and names in a row of one above them.
-INSIDE, ACROSS = 5, 4
+#: Names that a legend inside the axes has at most, also where four or more charts share a row, and
+#: names in a row of one above them.
+INSIDE, INSIDE_SMALL, ACROSS = 5, 2, 4
 #: Matplotlib's names of the shapes of points.
 MARKERS_OF_SHAPES = {
     "disc": "o",
@@ -57,7 +58,7 @@ def draw_charts(charts: Sequence[Chart], figure: Figure, *, columns: int | None 
     most = max(range(len(charts)), key=lambda place: len(named[place]))
     shared = (
         len(charts) > 1
-        and len(named[most]) > INSIDE
+        and len(named[most]) > (INSIDE if across < 4 else INSIDE_SMALL)
         and all(names <= named[most] for names in named)
     )
     for place, (chart, names) in enumerate(zip(charts, named, strict=True)):
