@@ -68,7 +68,7 @@ for layers in (8, 64):
         print(told)
 
 # %% [markdown]
-# ## An entry of one's own
+# ## An entry of your own
 #
 # `horizon_sweeps` trains two sizes at a grid of rates and looks after each number of updates; at a constant rate the runs are
 # shared. These are tiny, so that they take seconds: GPT-2 with 2 and 4 layers on prose, six seeds.

@@ -5,7 +5,7 @@
 Without arguments this starts two processes of itself and compares what they give with one process.
 On a cluster each host runs one process, and `jax.distributed.initialize()` finds the others by
 itself under Slurm or on a cloud's accelerators; elsewhere it takes the address of the first host,
-the number of processes and one's own, as below.
+the number of processes and its own, as below.
 """
 
 import socket
