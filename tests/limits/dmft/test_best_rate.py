@@ -162,3 +162,21 @@ def test_populations_of_the_rule_hold_the_directions_of_short_runs(
     fewer = replace(method, heads=method.heads // 3, neurons=method.neurons // 3)
     with pytest.raises(ArgumentError, match=r"need twice as many coordinates"):
         solve(problem, replace(fewer, populations=2, check_tol=False), key=KEY)
+
+
+def test_a_rate_whose_populations_are_too_small_is_refused_alone() -> None:
+    """Lazy training at a small rate has few directions, at larger ones more than these hold."""
+    problem = ring4(steps=8, eta0=1.0, head_dim=2, beta0=1.5, gamma0=1.5)
+    method = CausalSampling(heads=56, populations=2, tol=1e-2)
+    rates = np.geomspace(1e-4, 0.3, 4)
+    found = best_rate(problem, key=KEY, method=method, rates=rates)
+    assert 0 < len(found.too_small) < 4
+    refused = np.isin(rates, list(found.too_small))
+    np.testing.assert_array_equal(np.isnan(found.losses).all(axis=0), refused)
+    assert np.isfinite(found.losses[:, ~refused]).all()
+    assert found.rate not in found.too_small
+    assert "heads: got 56, where" in found.summary()["populations too small"]
+    assert found.divergence[1] not in found.too_small
+    assert json.loads(json.dumps(found.to_dict()))["too_small"]
+    with pytest.raises(ArgumentError, match=r"heads: got 8, where .* need twice"):
+        best_rate(problem, key=KEY, method=replace(method, heads=8), rates=rates)

@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from translimit.core import (
     ArgumentError,
@@ -33,7 +35,8 @@ from translimit.core import (
     side_by_side,
 )
 from translimit.limits.dmft.best_rate_solution import BestRate
-from translimit.limits.dmft.branches import Branches
+from translimit.limits.dmft.branches import Branches, longer
+from translimit.limits.dmft.compressed.passes import SmallPopulationError
 from translimit.limits.dmft.edge import of_all_passes, require_method, sharpness_at
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
@@ -64,7 +67,9 @@ def best_rate(
 ) -> BestRate:
     """The learning rate at which the loss after training is lowest, with its error.
 
-    Costs one solve for each rate; a pass is compiled once for all of them.
+    Costs one solve for each rate; a pass is compiled once for all of them. A rate at which the
+    directions of training need larger populations is refused alone: `too_small` of the result
+    names it and the size that it needs.
 
     Args:
         problem: the training; its `eta0` is not looked at.
@@ -82,7 +87,8 @@ def best_rate(
         The rate with its error, losses by rate, where training diverges, what was refused.
 
     Raises:
-        ArgumentError: a grid that is none, fewer than two evaluations, more than a schedule has.
+        ArgumentError: a grid that is none, fewer than two evaluations, more than a schedule has;
+            populations that are too small at all rates.
         ArgumentTypeError: another method than linear algebra or causal sampling; no key for the
             second, a key for the first.
         MemoryLimitError: a pass does not fit into the memory that is free.
@@ -113,15 +119,20 @@ def best_rate(
         grid = LOWEST * start_edge * unit * ratio ** np.arange(points)
     else:
         grid = require_grid(rates)
-    losses, first, refused = final_losses(equations, used, key, grid / unit, progress)
+    found = final_losses(equations, used, key, grid / unit, progress)
+
+    def by_rate(words: dict[int, str]) -> dict[float, str]:
+        return {float(grid[index]): why for index, why in words.items()}
+
     return BestRate(
         rates=grid,
-        losses=losses,
-        start=first,
+        losses=found.losses,
+        start=found.start,
         steps=count,
         edge=start_edge * unit,
-        refused={float(grid[index]): words for index, words in refused.items()},
+        refused=by_rate(found.refused),
         sampled=isinstance(used, CausalSampling),
+        too_small=by_rate(found.too_small),
     )
 
 
@@ -195,20 +206,38 @@ def edge_at_start(equations: TrainingEquations, method: Method, key: Key | None)
     return float(2 * (1 + equations.momentum) / value)
 
 
+class FinalLosses(NamedTuple):
+    """Losses after training, at all rates.
+
+    Attributes:
+        losses: infinite where a pass failed, NaN where a population was too small.
+        start: the loss before training.
+        refused: places of rates where a pass ceased to be finite, and where it did.
+        too_small: places of rates where a population was too small, and for what.
+    """
+
+    losses: Float[np.ndarray, "populations rates"]
+    start: float
+    refused: dict[int, str]
+    too_small: dict[int, str]
+
+
 def final_losses(
     equations: TrainingEquations,
     method: Method,
     key: Key | None,
     rates: np.ndarray,
     progress: Progress | None,
-) -> tuple[np.ndarray, float, dict[int, str]]:
-    """Losses after training [populations, rates], the loss before, and where passes failed.
+) -> FinalLosses:
+    """Losses after training at all rates.
 
     Raises:
+        ArgumentError: populations are too small at all rates.
         MemoryLimitError: a pass does not fit into the memory that is free.
     """
     depths = depths_of(equations, method)
-    populations = method.populations if isinstance(method, CausalSampling) else 1
+    sampled = isinstance(method, CausalSampling)
+    populations = method.populations if sampled else 1
     need, there = solve_bytes(equations, method), available_memory()
     if need > there:
         raise MemoryLimitError(
@@ -219,32 +248,58 @@ def final_losses(
     start = jax.random.key(0) if key is None else key
     keys = [named_key(start, "population", number) for number in range(populations)]
 
-    def call_of(rate: float, own: Key, layers: int) -> Callable[[Callable[[float], object]], Trace]:
-        whole = pass_of(replace(equations, rate=float(rate)), alone, layers, own, kept=1)
+    # The edge of stability was seen with one evaluation more: the same programs serve here.
+    passed, steps = (longer(equations), equations.steps) if sampled else (equations, None)
 
-        def call(report: Callable[[float], object]) -> Trace:
-            with np.errstate(over="ignore", invalid="ignore"):  # some rates are beyond the edge
-                found = whole(report)
+    def call_of(
+        rate: float, own: Key, layers: int
+    ) -> Callable[[Callable[[float], object]], Trace | SmallPopulationError]:
+        at_rate = replace(passed, rate=float(rate))
+        whole = pass_of(at_rate, alone, layers, own, kept=1, losses_of=steps)
+
+        def call(report: Callable[[float], object]) -> Trace | SmallPopulationError:
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):  # some are beyond the edge
+                    found = whole(report)
+            except SmallPopulationError as error:
+                report(1.0)
+                return error
             return found._replace(kernels={}, scores=found.scores[:0])
 
         return call
 
     alone = replace(method, folder=None)
     calls = [call_of(rate, own, depth) for rate in rates for own in keys for depth in depths]
-    traces = side_by_side(calls, calls_at_once(len(calls), need, there), progress)
-    a = equations.architecture
+    passes = side_by_side(calls, calls_at_once(len(calls), need, there), progress)
+    each = populations * len(depths)
+    by_rate = [passes[i : i + each] for i in range(0, len(passes), each)]
+    return _collected(equations, by_rate, populations)
+
+
+def _collected(
+    equations: TrainingEquations,
+    by_rate: list[list[Trace | SmallPopulationError]],
+    populations: int,
+) -> FinalLosses:
+    """What passes found, those of every rate together."""
+    a, start = equations.architecture, math.nan
     names = ("attention",) * a.attention + ("MLP",) * (a.mlp is not None)
-    f = np.stack([trace.f for trace in traces])
-    f = f.reshape(len(rates) * populations, len(depths), *f.shape[1:])
-    outputs, _ = richardson(f)
-    with np.errstate(over="ignore", invalid="ignore"):
-        totals = equations.total_loss(equations.row_losses(outputs))
-    totals = totals.reshape(len(rates), populations, -1)
-    refused = {}
-    for index in range(len(rates)):
-        own = traces[index * populations * len(depths) : (index + 1) * populations * len(depths)]
-        words = next((found for one in own if (found := failure(one, names))), "")
-        if words:
+    losses = np.full((populations, len(by_rate)), math.nan)
+    refused, too_small = {}, {}
+    for index, passes in enumerate(by_rate):
+        traces = [one for one in passes if not isinstance(one, SmallPopulationError)]
+        if len(traces) < len(passes):
+            why = next(one for one in passes if isinstance(one, SmallPopulationError))
+            too_small[index] = f"{why.argument}: {why.problem}"
+            if len(too_small) == len(by_rate):
+                raise why
+            continue
+        if words := next((found for one in traces if (found := failure(one, names))), ""):
             refused[index] = words
-    last = np.where(np.isfinite(totals[..., -1]), totals[..., -1], math.inf)
-    return last.T, float(np.mean(totals[0, :, 0])), refused
+        f = np.stack([trace.f for trace in traces])
+        outputs, _ = richardson(f.reshape(populations, -1, *f.shape[1:]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = equations.total_loss(equations.row_losses(outputs))
+        losses[:, index] = np.where(np.isfinite(totals[:, -1]), totals[:, -1], math.inf)
+        start = float(np.mean(totals[:, 0])) if math.isnan(start) else start
+    return FinalLosses(losses, start, refused, too_small)

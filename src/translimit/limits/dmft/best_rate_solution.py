@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +32,16 @@ class BestRate:
     Attributes:
         rates: learning rates `eta0` in the convention of the problem, in equal steps of their
             logarithm.
-        losses: after the last update, by population; infinite where a kernel ceased to be finite.
+        losses: after the last update, by population; infinite where a kernel ceased to be finite,
+            NaN where a population was too small.
         start: the loss before training.
         steps: evaluations, one more than updates.
         edge: the rate at the edge of stability at the start, from a random readout where the
             readout starts at zero.
         refused: rates at which a pass ceased to be finite, and where, in words.
         sampled: whether heads or neurons are sampled: the robust rule needs populations.
+        too_small: rates whose training has more directions than the populations hold, and what
+            they need, in words: nothing is known there.
     """
 
     rates: Float[np.ndarray, " rates"]
@@ -48,6 +51,7 @@ class BestRate:
     edge: float
     refused: dict[float, str]
     sampled: bool
+    too_small: dict[float, str] = field(default_factory=dict)
 
     @property
     def rule(self) -> str:
@@ -105,7 +109,8 @@ class BestRate:
     @property
     def divergence(self) -> tuple[float, float]:
         """The last rate that ends below the start, and the first that does not (else infinite)."""
-        return divergence(self.rates, self.mean, self.start)
+        known = ~np.isnan(self.losses).any(axis=0)
+        return divergence(self.rates[known], self.mean[known], self.start)
 
     @property
     def samples(self) -> int:
@@ -133,6 +138,10 @@ class BestRate:
             words["warning"] = f"the {found.bound} rate of the grid is the best: widen it"
         if self.refused:
             words["not finite"] = ", ".join(f"{rate:.4g}" for rate in self.refused)
+        if self.too_small:
+            words["populations too small"] = "; ".join(
+                f"{rate:.4g} ({why})" for rate, why in self.too_small.items()
+            )
         if self.sampled:
             words["populations"] = str(self.samples)
         return words
@@ -156,6 +165,7 @@ class BestRate:
             "mean_loss": [_plain(x) for x in self.mean],
             "robust_loss": [_plain(x) for x in self.curve],
             "refused": {f"{rate:.6g}": words for rate, words in self.refused.items()},
+            "too_small": {f"{rate:.6g}": words for rate, words in self.too_small.items()},
         }
 
     def __repr__(self) -> str:

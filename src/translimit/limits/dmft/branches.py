@@ -29,7 +29,7 @@ from translimit.limits.dmft.causal_pass import advance
 from translimit.limits.dmft.compressed import one_step
 from translimit.limits.dmft.compressed import setup as compressed
 from translimit.limits.dmft.compressed import state as compressed_state
-from translimit.limits.dmft.compressed.passes import with_room
+from translimit.limits.dmft.compressed.passes import one_compiles, with_room
 from translimit.limits.dmft.compressed.shape import Shape
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.losses import AbstractLoss
@@ -169,12 +169,19 @@ def _sampled(
     heads, neurons = method.counts(a, equations.fields, equations.steps)
     method = replace(method, heads=heads, neurons=neurons)
     shape = compressed.shape_of(more, method, layers, compressed.START)
+    shape = compressed.without_kernels(shape)
     numbers = compressed.numbers_of(more, method, shape)
     gain, steps = float(numbers.score_gain), more.steps
     kept = max(KEPT * step**2, LEAST[method.precision])
     with jax.enable_x64(True):
         last = numbers._replace(tol=jnp.asarray(min(method.tol, kept), jnp.float64))
     record: compressed_state.Record | None = None
+
+    def step_of(
+        shape: Shape, numbers: Numbers, state: compressed_state.State, t: int, error: Array | None
+    ) -> tuple[compressed_state.State, compressed_state.Record]:
+        with one_compiles(shape, 1):
+            return one_step.advance(shape, numbers, state, np.asarray(t), key, 1, error)
 
     def after(
         shape: Shape,
@@ -185,9 +192,9 @@ def _sampled(
         with jax.enable_x64(True):
             given = jnp.asarray(error, jnp.float64)
             start = compressed_state.at_rest(jax.tree.map(jnp.copy, state))
-            moved, now = one_step.advance(shape, numbers, start, jnp.asarray(t), key, 1, given)
+            moved, now = step_of(shape, numbers, start, t, given)
             wider, moved = with_room(shape, moved, now, t + 1, steps, gain)
-            _, then = one_step.advance(wider, last, moved, jnp.asarray(t + 1), key, 1, given)
+            _, then = step_of(wider, last, moved, t + 1, given)
         return np.asarray(now.f), np.asarray(then.f)
 
     with jax.enable_x64(True):
@@ -200,7 +207,7 @@ def _sampled(
             yield Branches(own, (shape.rows, shape.outputs), t, equations.rate, step)
         if t < times[-1]:
             with jax.enable_x64(True):
-                state, record = one_step.advance(shape, numbers, state, jnp.asarray(t), key, 1)
+                state, record = step_of(shape, numbers, state, t, None)
 
 
 def longer(equations: TrainingEquations) -> TrainingEquations:

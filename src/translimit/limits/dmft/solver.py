@@ -319,6 +319,7 @@ def pass_of(
     kept: int | None = None,
     stride: int = 1,
     shaped_as: CausalSampling | None = None,
+    losses_of: int | None = None,
 ) -> Callable[[Progress], Trace]:
     """One pass, to be called with a function of its progress.
 
@@ -331,15 +332,18 @@ def pass_of(
         kept: heads whose scores are kept; as the method asks by default.
         stride: updates that a step is long.
         shaped_as: the method whose room the pass has, and so its program; its own by default.
+        losses_of: so many evaluations of a sampled pass, for their losses: no kernels are kept.
     """
     strides = () if isinstance(method, PopulationSampling) else method.strides
-    steps = evaluations(equations.steps, strides, stride)
+    steps = losses_of or evaluations(equations.steps, strides, stride)
     longer = equations if stride == 1 else with_steps_of(equations, stride)
 
     def sampled(report: Progress) -> Trace:
         assert isinstance(method, CausalSampling)
         shape = compressed.shape_of(equations, shaped_as or method, layers, compressed.START)
-        if method.strides:
+        if losses_of:
+            shape = compressed.without_kernels(shape)
+        elif method.strides:
             shape = compressed.at_common_times(shape, equations.steps, method.strides)
         heads = compressed.heads_kept(equations, method, layers) if kept is None else kept
         numbers = compressed.numbers_of(longer, method, shape)

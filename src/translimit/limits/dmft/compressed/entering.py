@@ -21,6 +21,13 @@ There = TypeVar("There")
 _TIMES, _LEAST = 4, 2
 #: Fields times evaluations up to which a pass is short.
 _SHORT = 256
+#: Fields of which a pass brings so few new directions that one number of rows is enough.
+_FEW = 8
+
+
+def is_short(fields: int, steps: int) -> bool:
+    """Whether compiling a pass takes longer than all that it computes."""
+    return fields * steps <= _SHORT
 
 
 def numbers_of_rows(fields: int, steps: int) -> tuple[int, ...]:
@@ -30,7 +37,7 @@ def numbers_of_rows(fields: int, steps: int) -> tuple[int, ...]:
         fields: inputs times tokens.
         steps: evaluations.
     """
-    if fields * steps <= _SHORT:
+    if is_short(fields, steps) or fields <= _FEW:
         return (fields,)
     found, size = [], _LEAST if fields > 2 * _LEAST else 1
     while 2 * size <= fields:

@@ -88,7 +88,22 @@ def advance(
     the rest of the step.
     """
     step = _in_one if shape.layers == 1 else _by_layers
-    return step(shape, numbers, state, t, key, heads_kept, error)
+    return step(shape, numbers, state, t, key, heads_kept, _given(shape, error))
+
+
+class Given(NamedTuple):
+    """An error in the place of the loss's: `error` where `used`. One program serves both."""
+
+    error: Array
+    used: Array
+
+
+def _given(shape: Shape, error: Float[Array, "rows outputs"] | None) -> Given:
+    """What is given, or what stands in its place."""
+    if error is None:
+        error = jnp.zeros((shape.rows, shape.outputs), jnp.float64)
+        return Given(error, jnp.asarray(False))
+    return Given(error, jnp.asarray(True))
 
 
 def _by_layers(
@@ -98,7 +113,7 @@ def _by_layers(
     t: Int[AnyArray, ""],
     key: Key,
     heads_kept: int,
-    error: Float[Array, "rows outputs"] | None,
+    given: Given,
 ) -> tuple[State, Record]:
     """One time step, program by program."""
     units, columns, rest = list(state.layers), state.columns, replace(state, layers=())
@@ -110,7 +125,7 @@ def _by_layers(
         )
         stream.append(h)
         seen.append(one)
-    out = _read(shape, numbers, rest, h, t, key, error)
+    out = _read(shape, numbers, rest, h, t, key, given)
     g, ntk = out.g, jnp.zeros((shape.inputs, shape.inputs))
     gradient, told = [g], []
     for layer in reversed(range(shape.layers)):
@@ -129,13 +144,13 @@ def kernel(
 ) -> Float[AnyArray, "rows rows"]:
     """The tangent kernel of an evaluation alone; what only the update needs is not compiled."""
     if shape.layers > 1:
-        return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
+        return _by_layers(shape, numbers, state, t, key, 1, _given(shape, None))[1].ntk
     return _kernel(shape, numbers, state, t, key)
 
 
 @partial(jax.jit, static_argnames="shape")
 def _kernel(shape: Shape, numbers: Numbers, state: State, t: Array, key: Key) -> AnyArray:
-    return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
+    return _by_layers(shape, numbers, state, t, key, 1, _given(shape, None))[1].ntk
 
 
 _in_one = jax.jit(_by_layers, static_argnames=("shape", "heads_kept"), donate_argnames="state")
@@ -155,10 +170,10 @@ def _read(
     h: Rows,
     t: Array,
     key: Key,
-    error: Float[Array, "rows outputs"] | None,
+    given: Given,
 ) -> Readout:
     """The readout."""
-    return readout(Step(shape, numbers, t, key), state, h, error)
+    return readout(Step(shape, numbers, t, key), state, h, given)
 
 
 @partial(jax.jit, static_argnames=("shape", "heads_kept"), donate_argnames="units")
@@ -276,9 +291,7 @@ def readout_weights(step: Step, state: State) -> Float[Array, "outputs sources"]
     return w + _units(shape, jnp.sqrt(numbers.readout_var), shape.columns)
 
 
-def readout(
-    step: Step, state: State, h: Rows, given: Float[Array, "rows outputs"] | None
-) -> Readout:
+def readout(step: Step, state: State, h: Rows, given: Given) -> Readout:
     """Outputs f = w . phi / gamma_0, their error (or a given one), and g = gamma_0 n df/dh."""
     shape, numbers, t = step.shape, step.numbers, step.t
     hb, rho = normalised(shape.final_norm, numbers, h)
@@ -287,7 +300,7 @@ def readout(
     start = jnp.where(t == 0, f, state.start) if shape.centred else state.start
     f = f - start
     error = numbers.error_weights[t][:, None] * shape.loss.error(f, numbers.y)
-    error = error if given is None else given
+    error = jnp.where(given.used, given.error, error)
     if shape.folded:
         drive, upper = jnp.ones(shape.fields), error @ w
     else:

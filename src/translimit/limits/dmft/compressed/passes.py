@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -20,6 +21,7 @@ from translimit.core import (
     drop_programs,
 )
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes
+from translimit.limits.dmft.compressed.growing import roomier
 from translimit.limits.dmft.compressed.heads import Heads
 from translimit.limits.dmft.compressed.one_step import advance, kernel
 from translimit.limits.dmft.compressed.shape import Room, Shape
@@ -42,6 +44,10 @@ from translimit.limits.dmft.resume import Checkpoints
 _COMPILING = threading.Lock()
 #: Shapes that have been compiled in this process.
 _COMPILED: set[object] = set()
+
+
+class SmallPopulationError(ArgumentError):
+    """A population has under twice as many coordinates as directions."""
 
 
 def compressed_pass(
@@ -68,7 +74,7 @@ def compressed_pass(
             kernels go by updates.
 
     Raises:
-        ArgumentError: a population has under twice as many coordinates as directions.
+        SmallPopulationError: a population has under twice as many coordinates as directions.
         MemoryLimitError: the directions do not fit into the memory that is free.
     """
     if checkpoints is not None and (whole := checkpoints.finished(_empty_trace())):
@@ -90,15 +96,10 @@ def compressed_pass(
         for t in range(len(records), steps):
             last = records[-1] if records else None
             shape, state = with_room(shape, state, last, t, steps, gain)
-            told = (shape, heads_kept)
-            with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
-                # Ranks decide shapes: every learning rate has some of its own.
-                if told not in _COMPILED and drop_programs():
-                    _COMPILED.clear()
+            with one_compiles(shape, heads_kept):
                 state, record = advance(
                     shape, numbers, state, np.asarray(clock * t), key, heads_kept
                 )
-            _COMPILED.add(told)
             records.append(jax.tree.map(np.asarray, record))
             if progress is not None:
                 progress((t + 1) / steps)
@@ -116,6 +117,18 @@ def compressed_pass(
     return trace
 
 
+@contextlib.contextmanager
+def one_compiles(shape: Shape, heads_kept: int) -> Iterator[None]:
+    """A time step of a shape: the first of those side by side compiles it, the others wait."""
+    told = (shape, heads_kept)
+    with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
+        # Ranks decide shapes, which are few for one problem; a process may solve many.
+        if told not in _COMPILED and drop_programs():
+            _COMPILED.clear()
+        yield
+    _COMPILED.add(told)
+
+
 def with_room(
     shape: Shape, state: State, last: Record | None, t: int, steps: int, gain: float
 ) -> tuple[Shape, State]:
@@ -130,12 +143,12 @@ def with_room(
         gain: factor of the scores at the start.
 
     Raises:
-        ArgumentError: a population has under twice as many coordinates as directions.
+        SmallPopulationError: a population has under twice as many coordinates as directions.
         MemoryLimitError: the directions do not fit into the memory that is free.
     """
     ranks, columns = _used(shape, last)
     require_population(shape, ranks, t, steps)
-    more = shape.roomier(ranks, columns)
+    more = roomier(shape, ranks, columns)
     if more == shape:
         return shape, state
     _require_memory(more, kept_bytes(state, more))
@@ -154,7 +167,7 @@ def require_population(shape: Shape, ranks: list[Room], t: int, steps: int) -> N
     """Whether populations are twice as large as what is orthogonal in them.
 
     Raises:
-        ArgumentError: with the size that the whole solve is expected to need.
+        SmallPopulationError: with the size that the whole solve is expected to need.
     """
     growth = expected_rank(shape.fields, steps) / expected_rank(shape.fields, max(t, 1))
     for site, used in zip(shape.sites, ranks, strict=True):
@@ -165,7 +178,7 @@ def require_population(shape: Shape, ranks: list[Room], t: int, steps: int) -> N
         dim = site.head_dim if isinstance(site, Heads) else 1
         needed = int(np.ceil(2.2 * used.basis * max(growth, 1.0) / dim))
         name = "heads" if isinstance(site, Heads) else "neurons"
-        raise ArgumentError(
+        raise SmallPopulationError(
             name,
             f"got {site.samples}, where {used.basis} directions after {t} of {steps} evaluations "
             f"need twice as many coordinates",

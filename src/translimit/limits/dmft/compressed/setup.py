@@ -20,7 +20,8 @@ from translimit.limits.dmft.compressed.cost import (
     pass_seconds,
 )
 from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
-from translimit.limits.dmft.compressed.entering import numbers_of_rows
+from translimit.limits.dmft.compressed.entering import is_short, numbers_of_rows
+from translimit.limits.dmft.compressed.growing import start
 from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
 from translimit.limits.dmft.compressed.shape import Room, Shape, least_room
 from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
@@ -31,6 +32,8 @@ from translimit.limits.dmft.strides import common_times, evaluations
 
 #: Rows of a kernel over training time; where there are more, not every evaluation is kept.
 _KERNEL_ROWS = 2048
+#: Evaluations between two that are kept, where the first is enough.
+_NEVER = 2**62
 #: Scores of a pass that are kept at most, and heads that are kept however many these are.
 _SCORES_KEPT, _LEAST_KEPT = 10_000_000, 100
 #: The part of the room that is expected with which a pass starts.
@@ -49,7 +52,7 @@ def shape_of(
         method: how it is discretised and sampled.
         layers: of the pass.
         part: of the room that is expected. A pass starts with `START` and takes more as it needs
-            it: programs are the smaller the fewer parts their stacks have.
+            it; a short one has all that it can need.
     """
     a, m, T = equations.architecture, equations.fields, equations.steps
     least = least_part(m)
@@ -62,7 +65,7 @@ def shape_of(
     )
     innovations = layers * sum(room.p + room.x for room in rooms)
     stride = stride_of(m, T)
-    return Shape(
+    shape = Shape(
         inputs=equations.inputs,
         tokens=equations.tokens,
         rows=equations.rows,
@@ -86,6 +89,8 @@ def shape_of(
         momentum=equations.momentum > 0,
         omits=bool(method.omit),
     )
+    expected = m * T if is_short(m, T) else math.ceil(part * expected_rank(m, T, method.tol)) + m
+    return start(shape, min(m * T, expected))
 
 
 def at_common_times(shape: Shape, steps: int, strides: tuple[int, ...]) -> Shape:
@@ -93,6 +98,11 @@ def at_common_times(shape: Shape, steps: int, strides: tuple[int, ...]) -> Shape
     times = common_times(steps, strides)
     base = stride_of(shape.fields, len(times))
     return replace(shape, stride=base * math.lcm(*strides), kept=-(-len(times) // base))
+
+
+def without_kernels(shape: Shape) -> Shape:
+    """The shape of passes whose kernels nobody asks for: one, whatever the steps."""
+    return replace(shape, stride=_NEVER, kept=1)
 
 
 def stride_of(fields: int, steps: int) -> int:

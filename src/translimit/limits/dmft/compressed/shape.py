@@ -45,18 +45,9 @@ class Room:
             basis=self.basis + 2 * families * rows,
         )
 
-    def grown(self, needed: Room, least: Room) -> Room:
-        """Room for what is needed, with a part of a stack more where there was too little.
-
-        Args:
-            needed: of every kind.
-            least: sizes of the first parts.
-        """
-        sizes = {}
-        for one in fields(self):
-            have, need, part = (getattr(room, one.name) for room in (self, needed, least))
-            sizes[one.name] = have if have >= need else places_for(need, part)
-        return Room(**sizes)
+    def holds(self, needed: Room) -> bool:
+        """Whether there is room for so much of every kind."""
+        return all(getattr(self, one.name) >= getattr(needed, one.name) for one in fields(self))
 
     def of_parts(self, least: Room) -> Room:
         """In whole parts of stacks."""
@@ -140,18 +131,18 @@ class Shape:
         """Whether a sub-block keeps initial images by themselves, as `matrix.through` needs."""
         return self.omits and self.sites[index].slow
 
-    def roomier(self, ranks: list[Room], columns: int) -> Shape:
-        """The shape with room for one more time step; itself where there is."""
-        m, least = self.fields, least_room(self.least)
-        rooms = tuple(
-            room.grown(used.plus(m, site.families + site.written), least)
-            for room, used, site in zip(self.rooms, ranks, self.sites, strict=True)
-        )
-        needed = columns + 2 * m * self.layers * len(self.sites) * self.fresh
-        sources = self.sources
-        if sources < needed:
-            sources = columns_for(needed + columns // 2)
-        return self.in_room(rooms, sources)
+    def evenly(self, rows: int) -> Shape:
+        """The shape with all stacks of one size that holds so many rows, and room for the rest."""
+        m, places, rooms = self.fields, places_for(rows, self.least), []
+        for site in self.sites:
+            each = site.families + site.written
+            basis = each * (places + m)
+            if isinstance(site, AbstractSampledSite):  # beyond half of the width it is refused
+                basis = min(2 * each * places, site.width // 2 + 2 * each * m)
+            basis = places_for(basis, self.least_basis)
+            rooms.append(Room(places, places, places, places, basis))
+        fresh = 2 * places * self.layers * len(self.sites) * self.fresh
+        return self.in_room(tuple(rooms), columns_for(self.first + fresh))
 
     def in_room(self, rooms: tuple[Room, ...], sources: int) -> Shape:
         """The shape with other room; itself where it is the same."""
