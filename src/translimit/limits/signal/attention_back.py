@@ -30,6 +30,7 @@ from translimit.limits.signal.drawn_heads import (
 )
 from translimit.limits.signal.heads import (
     Mixer,
+    cap_slopes,
     capped,
     log_weights,
     prepared,
@@ -40,7 +41,9 @@ from translimit.limits.signal.norms import (
     FEW_TOKENS,
     factor,
     inverse_norms,
+    mirrored,
     overlaps,
+    pair_sums,
     row_blocks,
     scaled,
 )
@@ -121,40 +124,41 @@ def pull(
 
     # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
     share = math.sqrt(gain / (heads * few))
+    many, signs = len(grads), jnp.array([1.0, -1.0], dtype)[:, None, None]
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
         drawn = normals(key, index, (n, 2 * entries + ups + few), dtype)
-        up = above @ drawn[:, 2 * entries : 2 * entries + ups]
+        up = jnp.swapaxes(above @ drawn[:, 2 * entries : 2 * entries + ups], 0, 1)
         value = read.value @ drawn[:, 2 * entries + ups :]
         (q, k), prepare = jax.vjp(
             prepared_with, *queries_and_keys(read, drawn[:, : 2 * entries]), *ones
         )
 
-        def head(sign: Array) -> tuple[Array, ...]:
-            to_q, to_k, rows = [], jnp.zeros((len(grads), n, entries), dtype), []
-            below = jnp.zeros((len(grads), n, 0 if whole else ups), dtype)
-            for low, high in blocks:
-
-                def look(products: Array, low: int = low) -> Array:
-                    scores = capped(mixer, sign * score_factor * products)
-                    return jnp.exp(log_weights(mixer, causal, scores, number, bias, low))
-
-                p, back = jax.vjp(look, score_products(mixer, q[low:high], k[:high]))
-                arrived = share * up[:, low:high, :few] @ value[:high].T
-                (slopes,) = jax.vmap(back)(mixer.score_scale * arrived)
-                to_q.append(slopes @ k[:high])
-                to_k = to_k.at[:, :high].add(jnp.swapaxes(slopes, 1, 2) @ q[low:high])
-                if whole:
-                    rows.append(p[None])
-                else:
-                    below = below.at[:, :high].add(p.T @ up[:, low:high])
+        to_q, rows = [], []
+        to_k = jnp.zeros((entries, 2, many, n), dtype)
+        below = jnp.zeros((many, 0 if whole else ups, 2, n), dtype)
+        for low, high in blocks:
+            products = score_products(mixer, q[low:high], k[:high])
+            scores = capped(mixer, signs * score_factor * products)
+            p = jnp.exp(log_weights(mixer, causal, scores, number, bias, low))
+            by_row, some = jnp.swapaxes(p, 0, 1), up[low:high]
+            steps = signs * score_factor * mixer.score_scale * cap_slopes(mixer, scores)
+            slopes = _slopes(by_row, some[:, :, :few], share * value[:high])
+            slopes = slopes * jnp.swapaxes(steps, 0, 1)[:, :, None]
+            to_q.append(slopes @ k[:high])
+            to_k = to_k.at[..., :high].add(jnp.tensordot(q[low:high], slopes, (0, 0)))
             if whole:
-                p = whole_rows(rows)[0]
-                below = p.T @ arriving @ p
-            return below, *jax.vmap(prepare)((jnp.concatenate(to_q, axis=1), to_k))
-
-        below, to_q, to_k, *to_gains = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
+                rows.append(p)
+            else:
+                below = below.at[..., :high].add(jnp.tensordot(some, by_row, (0, 0)))
+        if whole:
+            p = whole_rows(rows)[:, None]
+            below = jnp.swapaxes(p, 2, 3) @ arriving @ p
+        else:
+            below = below.transpose(2, 0, 3, 1)
+        to_q = jnp.moveaxis(jnp.concatenate(to_q), 0, 2)
+        to_q, to_k, *to_gains = jax.vmap(jax.vmap(prepare))((to_q, jnp.moveaxis(to_k, 0, 3)))
         keyed = to_k * read.key_variance
         value = jnp.sum(below, axis=0) if whole else _products(below, below) / ups
         value, query = gain * value, heads * _products(to_q * read.query_variance, to_q)
@@ -162,12 +166,13 @@ def pull(
         through, direct, turned = value + nope, jnp.zeros(()), jnp.zeros(len(grads))
         if latent:
             direct = heads * _products(keyed[..., :turning], to_k[..., :turning])
-            turned = _sums(direct, of_rope)
+            turned = pair_sums(direct, of_rope)
         if asks_latent:
             through = through + query
         else:
             direct = direct + query
-        told = (_sums(value, of_latent), _sums(query, of_query), _sums(nope, of_latent), turned)
+        sums = (pair_sums(value, of_latent), pair_sums(query, of_query), pair_sums(nope, of_latent))
+        told = (*sums, turned)
         told += tuple(heads * jnp.sum(one**2, axis=(0, 2)) for one in to_gains)
         added = (through, direct, *told) if latent else (through + direct, *told)
         return tuple(old + new for old, new in zip(total, added, strict=True))
@@ -176,10 +181,23 @@ def pull(
     none = jnp.zeros(len(grads))
     total = jax.lax.fori_loop(0, pairs, body, (*grams, *(none,) * (4 + len(ones))))
     means = [one / (2 * pairs) for one in total]
-    grams, told = [_mirrored(one) for one in means[: len(grams)]], means[len(grams) :]
+    grams, told = [_whole(one, pairs) for one in means[: len(grams)]], means[len(grams) :]
     # Through the latents, which divide by the norms of what they read.
     below = scaled(grams[0], inverse_norms(cov)) + grams[1] if latent else grams[0]
     return Pulled(below, *told, *(() if ones else (none, none)))
+
+
+def _slopes(
+    p: Float[Array, "rows 2 columns"],
+    up: Float[Array, "rows m few"],
+    value: Float[Array, "columns few"],
+) -> Float[Array, "rows 2 m columns"]:
+    """What reaches scores through their weights: p (g - sum_j p_j g_j) with g = up value^T.
+
+    Rows come first, so that all that follows are products of two matrices.
+    """
+    mean = jnp.sum((p @ value)[:, :, None] * up[:, None], axis=3)
+    return p[:, :, None] * ((up @ value.T)[:, None] - mean[..., None])
 
 
 def _products(
@@ -194,11 +212,9 @@ def _products(
     return whole_rows(rows)
 
 
-def _mirrored(lower: Float[Array, "m n n"]) -> Float[Array, "m n n"]:
+def _whole(lower: Float[Array, "m n n"], pairs: Array) -> Float[Array, "m n n"]:
     """Symmetric matrices from what `_products` tells of them."""
-    if lower.shape[1] <= FEW_TOKENS:
-        return lower
-    return jnp.tril(lower) + jnp.swapaxes(jnp.tril(lower, -1), 1, 2)
+    return lower if lower.shape[1] <= FEW_TOKENS else mirrored(lower, pairs > 0)
 
 
 def _counted(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -206,7 +222,3 @@ def _counted(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
     if len(cov) <= FEW_TOKENS:
         return cov
     return 2 * jnp.tril(cov) - jnp.diag(jnp.diagonal(cov))
-
-
-def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
-    return jnp.sum(grams * cov, axis=(1, 2))

@@ -134,6 +134,19 @@ def capped(
     return products if cap is None else cap * jnp.tanh(products / cap)
 
 
+def cap_slopes(
+    mixer: Mixer, scores: Float[Array, "*heads rows columns"]
+) -> Float[Array, "*heads rows columns"]:
+    """Derivatives of capped scores with respect to their products.
+
+    Args:
+        mixer: the attention.
+        scores: behind their cap.
+    """
+    cap = mixer.scores.softcap
+    return jnp.ones_like(scores) if cap is None else 1.0 - (scores / cap) ** 2
+
+
 def log_weights(
     mixer: Mixer,
     causal: bool,

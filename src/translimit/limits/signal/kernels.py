@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import ArgumentError, in_float64, kept_jit, nearest, require_real
 from translimit.describe import Activation
-from translimit.limits.signal.norms import lengths, row_blocks
+from translimit.limits.signal.norms import lengths, mirrored, row_blocks
 
 #: Kernel, derivative kernel, and the derivative of the kernel to the variance of u.
 _Three: TypeAlias = tuple[Array, Array, Array]
@@ -159,7 +159,7 @@ def _series(
         total = jnp.concatenate([rows(f, g, low, high) for low, high in blocks])
         if not symmetric or len(blocks) == 1:
             return total
-        return jnp.tril(total) + jnp.tril(total, -1).T
+        return mirrored(total, terms > 0)
 
     return [whole(f, g) for f, g in factors]
 

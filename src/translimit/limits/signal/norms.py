@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -111,6 +112,36 @@ def overlaps(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
         cov: of the tokens.
     """
     return scaled(cov, inverse_norms(cov))
+
+
+def mirrored(lower: Float[Array, "*m n n"], some: Array) -> Float[Array, "*m n n"]:
+    """Symmetric matrices from their lower halves, written to memory once.
+
+    XLA would mirror anew for everyone who reads them, but for what stands in a branch.
+
+    Args:
+        lower: the lower halves, with anything above.
+        some: true, and traced.
+    """
+
+    def both(lower: Array) -> Array:
+        return jnp.tril(lower) + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
+
+    return jax.lax.cond(some, both, jnp.zeros_like, lower)
+
+
+def pair_sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
+    """sum_ij B_ij C_ij of every matrix B.
+
+    Over rows first, which is entry by entry: a sum over both indices would add one number after
+    the other.
+
+    Args:
+        grams: the matrices B.
+        cov: C.
+    """
+    by_column = jnp.sum(grams * cov.astype(grams.dtype), axis=1)
+    return by_column.astype(cov.dtype) @ jnp.ones(len(cov), cov.dtype)
 
 
 def factor(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:

@@ -169,8 +169,8 @@ def spread(
         _spread, observables=tuple(observables), at=at, pairs=pairs, drawn=drawn, progress=progress
     )
     with one_blas_thread():
-        values, variances = in_float64(told, problem, key)
-    return _interpolated(wanted, at, values, variances, tuple(observables))
+        squares, variances = in_float64(told, problem, key)
+    return _interpolated(wanted, at, squares, variances, tuple(observables))
 
 
 def _spread(
@@ -183,7 +183,7 @@ def _spread(
     drawn: bool,
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Observables at all levels [levels, m], and variances [at, m, 1 + layers, sources]."""
+    """Mean squares at all levels, and variances [at, m, 1 + layers, sources]."""
     stack = problem.stack
     count = len(stack.layers)
     every = np.arange(count + 1)
@@ -220,9 +220,9 @@ def _spread(
             progress(FORWARD + (1 - FORWARD) * float(cost / costs[-1]))
     if drawn:
         variances[:, 0, 0] = _tokens(stack, initial, np.asarray(slopes))
-    values = [[SCALARS[name](c)[0] for name in observables] for c in passed.covs[0]]
+    squares = np.trace(passed.covs[0], axis1=1, axis2=2) / len(initial)
     by_level = variances.reshape(len(at), len(observables), *variances.shape[1:])
-    return np.asarray(values), by_level[::-1]
+    return squares, by_level[::-1]
 
 
 @kept_jit(static=4, compiler_options=SOON, tuples=(Passed,))
@@ -351,7 +351,7 @@ def _computed(wanted: np.ndarray) -> np.ndarray:
 def _interpolated(
     wanted: np.ndarray,
     at: np.ndarray,
-    values: np.ndarray,
+    squares: np.ndarray,
     variances: np.ndarray,
     observables: tuple[str, ...],
 ) -> Spread:
@@ -364,7 +364,7 @@ def _interpolated(
         own = every[:, place]
         total = own.sum(axis=(1, 2))
         over = np.where(total > 0, total, 1.0)[:, None]
-        size = np.exp(values[wanted, place]) if name == "mean_square" else 1.0
+        size = squares[wanted] if name == "mean_square" else 1.0
         std[name] = size * np.sqrt(total)
         shares[name] = own.sum(axis=1) / over
         layers[name] = own[:, 1:].sum(axis=2) / over

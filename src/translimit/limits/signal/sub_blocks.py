@@ -39,7 +39,7 @@ from translimit.limits.signal.attention import mix
 from translimit.limits.signal.attention_back import Pulled, pull
 from translimit.limits.signal.experts import pull_router, routing_overlap, shared_units
 from translimit.limits.signal.feed_forward import Units, units
-from translimit.limits.signal.norms import scaled, scales
+from translimit.limits.signal.norms import pair_sums, scaled, scales
 
 #: Routers that are drawn for an average, for every pair of heads.
 ROUTERS = 16
@@ -178,11 +178,11 @@ def backward(
     told = dict.fromkeys(GROUPS, jnp.zeros(len(grads)))
     if block.norm_post is not None:
         above = scaled(grads, scales(block.norm_post, passed.sum))
-        told["norm_post"] = _sums(grads, passed.after) / block.norm_post.gain**2
+        told["norm_post"] = pair_sums(grads, passed.after) / block.norm_post.gain**2
     s_out = block.branch**2 * jnp.ones_like(cov)
     if block.norm_out is not None:
         s_out = scaled(s_out, scales(block.norm_out, passed.out))
-        told["norm_out"] = _sums(s_out * above, passed.out) / block.norm_out.gain**2
+        told["norm_out"] = pair_sums(s_out * above, passed.out) / block.norm_out.gain**2
     arriving = s_out * above
     below = jnp.zeros_like(above)
     for number, branch in enumerate(block.branches):
@@ -191,7 +191,7 @@ def backward(
             pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor, single)
             below = below + pulled.below
             told |= _of_heads(branch, pulled)
-            told["attention_out"] = _sums(arriving, passed.parts[number]) / share
+            told["attention_out"] = pair_sums(arriving, passed.parts[number]) / share
             continue
         if isinstance(branch, FeedForward):
             hidden = [("", units(branch, dim, read), arriving)]
@@ -204,15 +204,15 @@ def backward(
                 shared, gate = beside
                 hidden.append(("shared_", shared, gate.out * arriving))
                 through = gate.through_in * shared.out * arriving
-                below, told["shared_gate"] = below + through, _sums(through, read)
-            below, told["router"] = below + router, told["router"] + _sums(router, read)
+                below, told["shared_gate"] = below + through, pair_sums(through, read)
+            below, told["router"] = below + router, told["router"] + pair_sums(router, read)
         for kind, unit, gradient in hidden:
             below = below + (unit.through_in + unit.through_up) * gradient
             for name, rows in (("in", unit.through_in * read), ("up", unit.through_up * read)):
-                told[kind + name] = told[kind + name] + _sums(gradient, rows)
-            told[f"{kind}out"] = told[f"{kind}out"] + _sums(gradient, unit.out)
+                told[kind + name] = told[kind + name] + pair_sums(gradient, rows)
+            told[f"{kind}out"] = told[f"{kind}out"] + pair_sums(gradient, unit.out)
     if block.norm_in is not None:
-        told["norm_in"] = _sums(below, read) / block.norm_in.gain**2
+        told["norm_in"] = pair_sums(below, read) / block.norm_in.gain**2
     below = block.residual**2 * above + scaled(below, s_in)
     square = jnp.trace(below, axis1=1, axis2=2) / len(cov)
     return Returned(below, square, jnp.stack([told[name] for name in GROUPS], axis=1))
@@ -236,10 +236,6 @@ def _of_heads(mixer: Attention | LatentAttention, pulled: Pulled) -> dict[str, A
 def _units(block: FeedForward, dim: int, cov: Float[Array, "n n"], *, single: bool) -> Units:
     """The average of a block, its kernels in float32 or as they are."""
     return units(block, dim, cov.astype(jnp.float32) if single else cov)
-
-
-def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
-    return jnp.sum(grams * cov, axis=(1, 2))
 
 
 def _router(
