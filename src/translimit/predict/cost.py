@@ -4,7 +4,8 @@ Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 
 for every gradient, about 8 n^3 + 16 n^2 d backward (of many tokens under a mask 2.5 n^3 forward,
 and five eighths of the others: what is zero is left out), and some hundred for every entry of an
 n x n matrix; heads in single precision take half. How many a second this machine does is a part of
-what a product of two matrices does now (`REACHED`). Seconds are right within a factor of two or so.
+what a product of two matrices does (`REACHED`), with all cores at hand. Seconds are right within a
+factor of two or so; other work on the machine is not foreseen.
 
 Memory is that of the copies that are passed at the same time: of every sub-block what enters it,
 what its branches add and, behind norms, the sums, and of every level C and the overlaps.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from translimit.core import allowed_threads, one_blas_thread
 from translimit.describe import Attention, Experts, LatentAttention, Stack, attentions, score_std
 from translimit.limits.signal import (
     AT_ONCE,
@@ -47,10 +49,13 @@ LOOKED = 8.0
 SEEN = 0.625
 #: Rows of the matrices whose product is timed.
 ROWS = 384
-#: The part of the speed of a matrix product that predictions reach: on two cores with nothing else
-#: to do 0.5 to 0.6 for a model of 70B sizes with 512 tokens, 0.45 with the spread over networks,
-#: and 0.8 for GPT-2 with 1,024 tokens beside simulated networks.
+#: The part of the speed of a matrix product of one thread that predictions reach in each.
 REACHED = 0.5
+#: What every thread beside the first adds to the speed of one, and how many count: two copies of
+#: many tokens are passed together.
+BESIDE, COUNTED = 0.7, 2
+#: Seconds of what does not grow with sizes: kept programs are read, a page is written.
+ALWAYS = 0.5
 #: Scalars of the spread, at so many levels.
 SLOPES = 16
 
@@ -236,7 +241,7 @@ def cost_of(stack: Stack, cov: Float[np.ndarray, "n n"], effort: Effort, asked: 
         memory = max(memory, problem.memory(Chain(max(2, at_once))))
     elif asked.whole:
         memory = max(memory, _memory(stack, tokens, 1, back=SLOPES))
-    return Cost(total / (REACHED * speed()), memory, total)
+    return Cost(ALWAYS + total / (REACHED * speed()), memory, total)
 
 
 def _memory(stack: Stack, tokens: int, copies: int, *, back: int) -> float:
@@ -249,11 +254,17 @@ def _memory(stack: Stack, tokens: int, copies: int, *, back: int) -> float:
 
 
 def speed() -> float:
-    """Operations a second of this machine now: of a product of two matrices, the best of three."""
+    """Operations a second of this machine: of a product of two matrices, the best of five.
+
+    In processor seconds of one thread, and times what several threads gain: on a machine with
+    other work to do the seconds that pass say how long a product waited.
+    """
     matrix = np.random.default_rng(0).normal(size=(ROWS, ROWS))
     least = np.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        np.matmul(matrix, matrix)
-        least = min(least, time.perf_counter() - start)
-    return 2 * ROWS**3 / least
+    with one_blas_thread():
+        for _ in range(5):
+            start = time.thread_time()
+            np.matmul(matrix, matrix)
+            least = min(least, time.thread_time() - start)
+    threads = 1 + BESIDE * (min(allowed_threads(), COUNTED) - 1)
+    return threads * 2 * ROWS**3 / max(least, 1e-6)
