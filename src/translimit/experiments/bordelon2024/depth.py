@@ -346,8 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=(LEARNING, DIFFERENCE, COMPUTE, AT_BEST, EARLY),
     figures=FIGURES,
-    finding=ex.Finding(
-        "At $\\alpha_L = 1$ what keys learn goes with the exponent {0} in $L$",
-        ("learned_key_change-1",),
-    ),
+    finding=ex.Finding("At $\\alpha_L = 1$ keys learn as $L$ to {0}", ("learned_key_change-1",)),
 )

@@ -346,8 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=FIGURES,
-    finding=ex.Finding(
-        "The variance of stream kernels over networks goes with the exponent {0} in $H$",
-        ("stream-kernel-H-after",),
-    ),
+    finding=ex.Finding("Variances of stream kernels go as $H$ to {0}", ("stream-kernel-H-after",)),
 )

@@ -344,8 +344,7 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=tuple(_histogram(variant, values) for values in VALUES for variant in VARIANTS),
     finding=ex.Finding(
-        "With $V = I$ a share {0} of draws has no limit of rank $\\lceil d/2\\rceil$ under "
-        "softmax, a share {1} under L2 attention",
+        "With $V = I$ a share {0} of draws has no limit of rank $\\lceil d/2\\rceil$ (L2: {1})",
         ("softmax-identity-rank", "l2-identity-rank"),
     ),
 )
