@@ -9,7 +9,7 @@ import pytest
 
 from translimit.describe import Activation, Attention, FeedForward, Stack, pre_norm_stack
 from translimit.predict import Cost, predict
-from translimit.predict.cost import Asked, Solves, cost_of, operations, spread_operations
+from translimit.predict.cost import Asked, Solves, cost_of, operations, speed, spread_operations
 from translimit.predict.signals import Effort
 
 LOOK = Attention(2, 32, 0.02, 0.02, 0.02, 0.02)
@@ -73,3 +73,15 @@ def test_the_cost_is_told_once_and_first() -> None:
     assert isinstance(told[0], Cost)
     assert sum(isinstance(one, Cost) for one in told) == 1
     assert len(told) > 1
+
+
+def test_speed_is_that_of_the_processor_whatever_else_the_machine_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Products of 384 rows that take 4, 2 and 8 milliseconds of the thread."""
+    processor = iter(())
+    monkeypatch.setattr("translimit.predict.cost.time.thread_time", lambda: next(processor))
+    for cores, gain in ((1, 1.0), (2, 1.7), (16, 1.7)):
+        processor = iter([0.0, 4e-3, 0.0, 2e-3, *[0.0, 8e-3] * 3])
+        monkeypatch.setattr("translimit.predict.cost.allowed_threads", lambda cores=cores: cores)
+        assert speed() == pytest.approx(gain * 2 * 384**3 / 2e-3)

@@ -16,6 +16,27 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from translimit.core.errors import ArgumentTypeError, nearest
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _called(
+    asked: Callable[..., object],
+    made: Callable[..., R],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> R:
+    """What a call returns; where its arguments do not fit those of what was asked for, in words."""
+    try:
+        return made(*args, **kwargs)
+    except TypeError as error:
+        if isinstance(error, ArgumentTypeError):
+            raise
+        told = refusal(asked, args, kwargs)
+        if told is None:
+            raise
+    raise told
+
 
 class Telling(type):
     """The metaclass of records whose construction names missing and unknown arguments."""
@@ -26,15 +47,7 @@ class Telling(type):
         Raises:
             ArgumentTypeError: a required argument is missing, or there is no such argument.
         """
-        try:
-            return super().__call__(*args, **kwargs)
-        except TypeError as error:
-            if isinstance(error, ArgumentTypeError):
-                raise
-            told = refusal(cls, args, kwargs)
-            if told is None:
-                raise
-        raise told
+        return _called(cls, super().__call__, args, kwargs)
 
 
 if TYPE_CHECKING:
@@ -49,10 +62,6 @@ else:
         __slots__ = ()
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
 def telling(function: Callable[P, R]) -> Callable[P, R]:
     """A function whose missing and unknown arguments are named as those of the classes are.
 
@@ -62,15 +71,7 @@ def telling(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except TypeError as error:
-            if isinstance(error, ArgumentTypeError):
-                raise
-            told = refusal(function, args, kwargs)
-            if told is None:
-                raise
-        raise told
+        return _called(function, function, args, kwargs)
 
     return call
 
@@ -88,15 +89,7 @@ def tell_construction(cls: type) -> None:
 
     @functools.wraps(own)
     def construct(self: object, *args: object, **kwargs: object) -> None:
-        try:
-            return own(self, *args, **kwargs)
-        except TypeError as error:
-            if isinstance(error, ArgumentTypeError):
-                raise
-            told = refusal(cls, args, kwargs)
-            if told is None:
-                raise
-        raise told
+        _called(cls, functools.partial(own, self), args, kwargs)
 
     construct.__dict__["_tells"] = True
     cls.__init__ = construct

@@ -176,6 +176,7 @@ def test_a_rate_whose_populations_are_too_small_is_refused_alone() -> None:
     assert np.isfinite(found.losses[:, ~refused]).all()
     assert found.rate not in found.too_small
     assert "heads: got 56, where" in found.summary()["populations too small"]
+    assert all("take about" in why for why in found.too_small.values())
     assert found.divergence[1] not in found.too_small
     assert json.loads(json.dumps(found.to_dict()))["too_small"]
     with pytest.raises(ArgumentError, match=r"heads: got 8, where .* need twice"):

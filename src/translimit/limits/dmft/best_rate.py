@@ -290,7 +290,7 @@ def _collected(
         traces = [one for one in passes if not isinstance(one, SmallPopulationError)]
         if len(traces) < len(passes):
             why = next(one for one in passes if isinstance(one, SmallPopulationError))
-            too_small[index] = f"{why.argument}: {why.problem}"
+            too_small[index] = str(why)
             if len(too_small) == len(by_rate):
                 raise why
             continue
